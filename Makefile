@@ -1,0 +1,47 @@
+# make demo     run the example guestbook (PORT=8000; WSGI=1 for the Flask one)
+# make test     check and test everything
+# make check    lint, formatting and types
+# make bench    the benchmarks
+# make clean    remove what these have made, the demo's entries included
+
+PYTHON ?= python3
+PORT ?= 8000
+WSGI ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/.installed-demo
+	@exec $(BIN)/python examples/guestbook --port $(PORT) $(if $(WSGI),--wsgi)
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy examples/guestbook
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf *.egg-info middleware/*.egg-info examples/guestbook/guestbook.db*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp for each extra: it is newer than pyproject.toml as long as nothing has to be installed again.
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/.made
+	@echo 'Installing gatepost[$*] into $(VENV) ...'
+	$(PIP) --editable '.[$*]'
+	@touch $@
+
+# A stamp and not the folder, since a failed start leaves the folder behind.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gatepost needs Python 3.11 or later. Name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@

@@ -1,0 +1,1 @@
+"""Fonts that the image challenge draws with, each beside its licence."""

@@ -1,0 +1,28 @@
+"""Gatepost stands in front of chosen POST paths and challenges submissions when they flood in, keeping what was sent.
+
+The middleware classes are :class:`gatepost.asgi.GatepostMiddleware` and :class:`gatepost.wsgi.GatepostMiddleware`.
+"""
+
+from .gate import Gate
+from .guard import RuleStats
+from .protocols import Challenge, Event, Headers, Kind, Media, Mode, Reason, Request, State, Store
+from .settings import Rate, Rule, Settings
+
+__all__ = [
+    "Challenge",
+    "Event",
+    "Gate",
+    "Headers",
+    "Kind",
+    "Media",
+    "Mode",
+    "Rate",
+    "Reason",
+    "Request",
+    "Rule",
+    "RuleStats",
+    "Settings",
+    "State",
+    "Store",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,181 @@
+"""The ASGI driver: answers the flow's effects by awaiting them, and sends what it ends in."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any, Unpack
+
+import anyio
+import anyio.lowlevel
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .asgi_body import Replay, peek, read_body
+from .effects import Claiming, Deliver, Draw, Effect, Fetch, Gone, Pass, ReadBody, Refuse, Show
+from .flow import Steps
+from .form import URLENCODED
+from .gate import Gate, make_gate
+from .guard import Guard
+from .page import Page, Response
+from .protocols import Headers, Reason, Request
+from .routes import strip_prefix
+from .settings import Options, Settings
+from .threads import in_thread
+
+#: Set in the scope of a request that was solved, so that another gate further in does not ask again.
+DELIVERED = "gatepost.delivered"
+
+_URLENCODED = URLENCODED.encode()
+_LENGTH = len(_URLENCODED)
+
+
+class GatepostMiddleware:
+    """Stands in front of an ASGI application.
+
+    :param app: the application.
+    :param settings: the settings as one value, or
+    :param gate: a gate that exists already, for those who want its ``stats()``, or
+    :param options: the settings as keywords; ``secret`` and ``protect`` are needed.
+    :raises ValueError: one sentence about the first setting that cannot be.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, settings: Settings | None = None, gate: Gate | None = None, **options: Unpack[Options]
+    ) -> None:
+        self.app = app
+        self.gate = make_gate(settings, gate, options)
+        self._page = Page(self.gate.settings)
+        self._clock = self.gate.settings.clock
+        self._finders = self.gate.routes.finders
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        finder = self._finders.get(scope["method"])
+        if finder is None:
+            return await self.app(scope, receive, send)
+        prefix = scope.get("root_path")
+        match = finder(strip_prefix(scope["path"], prefix) if prefix else scope["path"])
+        if match is None or DELIVERED in scope:
+            return await self.app(scope, receive, send)
+        gate = self.gate
+        guard = gate.guards[gate.routes.index(scope["method"], match)]
+        if scope["method"] == "POST" and _urlencoded(scope["headers"]):
+            seen = await peek(receive, gate.settings.read_timeout)
+            receive = Replay(seen.messages, receive)
+            if seen.slow:
+                return await self._refuse_slow(guard, scope, send)
+            if seen.ours:
+                request = request_of(scope)
+                return await self._drive(gate.flow.answer(guard, request), request, receive, send)
+        screened = guard.screen(request_of, scope, self._clock())
+        if screened is None:
+            return await self.app(scope, receive, send)
+        request, demand = screened
+        return await self._drive(gate.flow.submit(guard, request, demand), request, receive, send)
+
+    async def _drive(self, steps: Steps, request: Request, receive: Receive, send: Send) -> None:
+        """Run the flow to its verdict, and carry that out."""
+        held = [0]  # bytes of the process's buffer that this request has taken
+        try:
+            effect = next(steps)
+            while True:
+                effect = steps.send(await self._perform(effect, request, receive, held))
+        except StopIteration as stop:
+            verdict = stop.value
+        finally:
+            self.gate.buffer.shrink(held[0])
+            steps.close()
+        match verdict:
+            case Show():
+                await _send(self._page.show(verdict, request), request, send)
+            case Refuse():
+                await _send(self._page.refuse(verdict, request), request, send)
+            case Pass():
+                await self.app({**request.raw, DELIVERED: True}, receive, send)
+            case Deliver():
+                await self._deliver(verdict, request, receive, send)
+            case Gone():
+                pass
+
+    async def _perform(self, effect: Effect, request: Request, receive: Receive, held: list[int]) -> Any:
+        gate = self.gate
+        if isinstance(effect, ReadBody):
+            body = await read_body(receive, request, effect.cap, gate.settings, gate.buffer)
+            held[0] += len(body.data)
+            return body
+        if isinstance(effect, Draw):
+            drawn = gate.draw(effect)
+            return await in_thread(gate.drawn, drawn) if isinstance(drawn, Future) else drawn
+        if isinstance(effect, Claiming) and gate.store.blocking:
+            # Not to be left half known: a cancellation waits until the store has answered.
+            with anyio.CancelScope(shield=True):
+                return await in_thread(gate.perform, effect)
+        # A fetch hashes what may be megabytes.
+        if gate.store.blocking or isinstance(effect, Fetch):
+            return await in_thread(gate.perform, effect)
+        return gate.perform(effect)
+
+    async def _deliver(self, verdict: Deliver, request: Request, receive: Receive, send: Send) -> None:
+        store = self.gate.store
+        if store.blocking:
+            try:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await in_thread(store.withdraw, verdict.submission)
+                raise
+        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in verdict.fields]
+        scope = {**request.raw, "headers": fields, DELIVERED: True}
+        message = {"type": "http.request", "body": verdict.body, "more_body": False}
+        if verdict.cookie:
+            send = _with_cookie(send, verdict.cookie)
+        await self.app(scope, Replay([message], receive), send)
+
+    async def _refuse_slow(self, guard: Guard, scope: Scope, send: Send) -> None:
+        guard.refused(Reason.TOO_SLOW, self._clock(), "")
+        request = request_of(scope)
+        await _send(self._page.refuse(Refuse(Reason.TOO_SLOW, 408, closing=True), request), request, send)
+
+
+def request_of(scope: Scope) -> Request:
+    """What the gate knows of a request, from its scope."""
+    prefix = scope.get("root_path") or ""
+    client = scope.get("client")
+    raw_path = scope.get("raw_path")
+    return Request(
+        method=scope["method"],
+        path=strip_prefix(scope["path"], prefix),
+        headers=Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
+        peer=client[0] if client else None,
+        raw=scope,
+        query=scope.get("query_string", b"").decode("latin-1"),
+        scheme=scope.get("scheme", "http"),
+        prefix=prefix,
+        raw_path=raw_path.decode("latin-1") if raw_path else None,
+    )
+
+
+def _urlencoded(fields: Any) -> bool:
+    """Whether any Content-Type of these raw header fields is the one that an answer request has."""
+    for name, value in fields:
+        if len(name) == 12 and name.lower() == b"content-type" and value[:_LENGTH].lower() == _URLENCODED:
+            return value[_LENGTH : _LENGTH + 1] in b"; \t,"
+    return False
+
+
+def _with_cookie(send: Send, cookie: str) -> Send:
+    async def send_with_cookie(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            fields = [*message.get("headers", ()), (b"set-cookie", cookie.encode("latin-1"))]
+            message = {**message, "headers": fields}
+        await send(message)
+
+    return send_with_cookie
+
+
+async def _send(response: Response, request: Request, send: Send) -> None:
+    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.fields]
+    if response.closing and request.raw.get("http_version", "1.1").startswith("1"):
+        fields.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": response.status, "headers": fields})
+    await send({"type": "http.response.body", "body": response.body, "more_body": False})

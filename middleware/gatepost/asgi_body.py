@@ -1,0 +1,151 @@
+"""Reading ASGI bodies: a look at the first bytes, a bounded read, and handing on what was read."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import anyio
+from starlette.types import Message, Receive
+
+from .effects import Body, Read
+from .form import PREFIX
+from .intake import Buffer, Intake, Pace
+from .protocols import Request
+from .settings import KIB, Settings
+from .threads import in_thread
+
+_Result = TypeVar("_Result")
+
+# Above this, hashing and joining take longer than the event loop should be held.
+_LARGE = 256 * KIB
+# Fifteen messages of a byte each are enough to know; some servers put empty ones between.
+_MOST_LOOKS = 64
+
+
+class Replay:
+    """A ``receive`` that gives messages that were read already, each once, then those of the real ``receive``.
+
+    Answering anything else then would break applications: a disconnect cuts their response, an endless row of empty
+    messages hangs them.
+    """
+
+    __slots__ = ("_messages", "_receive")
+
+    def __init__(self, messages: list[Message], receive: Receive) -> None:
+        self._messages = messages
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        return self._messages.pop(0) if self._messages else await self._receive()
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a look at the first bytes of a body showed; the messages are to be handed on."""
+
+    messages: list[Message]
+    ours: bool
+    slow: bool = False
+
+
+async def peek(receive: Receive, timeout: float) -> Seen:
+    """Look at as many messages as it takes to know whether the body begins like an answer request.
+
+    :param timeout: seconds that this may take.
+    """
+    # Nearly always the first message is there. Then no timer is made, which would cost more than all the rest.
+    iterator = receive().__await__()
+    try:
+        waiting_for = next(iterator)
+    except StopIteration as stop:
+        message: Message = stop.value
+        ours = _begins(message.get("body", b""), not message.get("more_body", False))
+        if ours is not None and message["type"] == "http.request":
+            return Seen([message], ours)
+        messages, first = [message], None
+    else:
+        messages, first = [], _resume(iterator, waiting_for)
+    with anyio.move_on_after(timeout):
+        return Seen(messages, await _look(messages, receive, first))
+    return Seen(messages, ours=False, slow=True)
+
+
+async def _look(messages: list[Message], receive: Receive, first: Awaitable[Message] | None) -> bool:
+    if first is not None:
+        messages.append(await first)
+    while (ours := _known(messages)) is None:
+        messages.append(await receive())
+    return ours
+
+
+def _known(messages: list[Message]) -> bool | None:
+    """Whether the body that these messages begin is an answer request; ``None`` if more is needed to know."""
+    if messages[-1]["type"] == "http.disconnect" or len(messages) > _MOST_LOOKS:
+        return False
+    bodies = [message for message in messages if message["type"] == "http.request"]
+    if not bodies:
+        return None
+    beginning = b"".join(message.get("body", b"")[: len(PREFIX)] for message in bodies)
+    return _begins(beginning, not bodies[-1].get("more_body", False))
+
+
+def _begins(beginning: bytes, complete: bool) -> bool | None:
+    """Whether a body that begins so is an answer request; ``None`` if more of it is needed to know."""
+    if len(beginning) >= len(PREFIX):
+        return beginning.startswith(PREFIX)
+    return None if PREFIX.startswith(beginning) and not complete else False
+
+
+@types.coroutine
+def _resume(iterator: Iterator[Any], waiting_for: Any) -> Generator[Any, Any, Any]:
+    """Go on awaiting what has been started by hand: what ``yield from iterator`` does after its first step."""
+    try:
+        while True:
+            try:
+                sent = yield waiting_for
+            except BaseException as error:
+                throw = getattr(iterator, "throw", None)
+                if throw is None:
+                    raise
+                waiting_for = throw(error)
+            else:
+                waiting_for = next(iterator) if sent is None else iterator.send(sent)  # type: ignore[attr-defined]
+    except StopIteration as stop:
+        return stop.value
+
+
+async def read_body(receive: Receive, request: Request, cap: int, settings: Settings, buffer: Buffer) -> Body:
+    """Read a body of up to ``cap`` bytes; drain a longer one, so that the answer reaches simple clients.
+
+    The bytes of :attr:`Body.data` stay counted in ``buffer``; the caller gives them back.
+    """
+    pace = Pace(settings.read_timeout, anyio.current_time())
+    intake = Intake(request, cap, buffer)
+    most = max(cap, settings.drain_limit)
+    try:
+        while True:
+            with anyio.fail_after(pace.left(intake.length, anyio.current_time())):
+                message = await receive()
+            if message["type"] == "http.disconnect":
+                return intake.end(Read.GONE)
+            if message["type"] != "http.request":
+                continue
+            piece = message.get("body", b"")
+            if piece and intake.take(piece):
+                await _off_loop(len(piece), intake.hash, piece)
+            if not message.get("more_body", False):
+                return await _off_loop(intake.held, intake.finish)
+            if intake.length > most:
+                return intake.end(Read.OVER, closing=True)
+    except TimeoutError:
+        return intake.end(Read.SLOW, closing=True)
+    except BaseException:
+        intake.end(Read.GONE)
+        raise
+
+
+async def _off_loop(size: int, function: Callable[..., _Result], *args: object) -> _Result:
+    return await in_thread(function, *args) if size > _LARGE else function(*args)

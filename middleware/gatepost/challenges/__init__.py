@@ -1,0 +1,36 @@
+"""Kinds of challenge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..protocols import Kind
+from .image import ImageKind
+
+__all__ = ["ImageKind", "make_kinds"]
+
+_KINDS: dict[str, Callable[[], Kind]] = {"image": ImageKind}
+
+
+def make_kinds(challenges: Iterable[str | Kind], made: dict[str, Kind]) -> dict[str, Kind]:
+    """The kinds of one rule by name, in order.
+
+    :param made: the kinds of the gate so far, which rules share; new ones are added.
+    :raises ValueError: for a name that is no kind, or one that two different kinds bear.
+    """
+    kinds = {}
+    for item in challenges:
+        if isinstance(item, str):
+            if item not in _KINDS:
+                raise ValueError(
+                    f"challenge: got {item!r}, wanted one of {', '.join(sorted(_KINDS))}, or an object with the "
+                    f"methods of a kind."
+                )
+            if item not in made:
+                made[item] = _KINDS[item]()
+            kinds[item] = made[item]
+        else:
+            if made.setdefault(item.name, item) is not item:
+                raise ValueError(f"challenge: got two kinds named {item.name!r}, wanted a name of its own for each.")
+            kinds[item.name] = item
+    return kinds

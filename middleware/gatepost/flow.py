@@ -1,0 +1,443 @@
+"""The flow of a protected request, once for both twins and without I/O.
+
+Each function is a generator: it yields the effects that it needs, is sent their results, and returns a verdict. The
+ASGI driver awaits the effects, the WSGI driver calls them, a test answers with literals. Nothing of one request is kept
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote
+
+from .carry import Carry, Where, content_type_flaw, make_head, rebuild, unpack
+from .effects import (
+    Body,
+    Busy,
+    Claiming,
+    Deliver,
+    Delivered,
+    Draw,
+    Drop,
+    Effect,
+    Fetch,
+    Gone,
+    Holds,
+    Keep,
+    Limit,
+    Pass,
+    Read,
+    ReadBody,
+    Refuse,
+    Show,
+    Verdict,
+)
+from .form import ANSWER_LIMIT, BODY_LIMIT, AnswerForm, parse
+from .guard import Alias, Demand, Guard
+from .judge import Judgement, judge, kind_of
+from .negotiate import wants_json
+from .origin import Provenance, Trust, formlike, judge_trust
+from .permits import Permits
+from .protocols import Challenge, Claim, Reason, Request
+from .settings import Settings
+from .tokens import FORM, HEADER, Token, Tokens, digest, new_id, path_digest
+
+Steps = Generator[Effect, Any, Verdict]
+
+
+# The token of an answer that has not been read yet.
+_UNREAD = Token(path=b"", carry=None, submission=b"", store=b"", first=0, end=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One answer, or one submission about to be challenged: what every step of it needs."""
+
+    guard: Guard
+    request: Request
+    client: str  # a keyed hash, or empty
+    token: Token  # of a first challenge: only the lineage
+    carry: Carry | None = None
+    trust: Trust = Trust.FULL
+    closing: bool = False
+
+    @property
+    def json(self) -> bool:
+        """An answer by header is answered by JSON; an answer by form always by a page."""
+        return self.carry is None
+
+
+class Flow:
+    """The steps of submissions and answers.
+
+    :param identity: the store's id.
+    :param strangers: called with a token that another store has issued.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: Tokens,
+        permits: Permits,
+        identity: Callable[[], bytes],
+        alias: Alias,
+        strangers: Callable[[Token], None],
+    ) -> None:
+        self._settings = settings
+        self._tokens = tokens
+        self._permits = permits
+        self._identity = identity
+        self._alias = alias
+        self._strangers = strangers
+        self._leeway = int(settings.leeway * 1000)
+
+    def _now(self) -> int:
+        return int(self._settings.clock() * 1000)
+
+    def _client(self, guard: Guard, request: Request) -> str:
+        client = guard.client(request)
+        return self._alias(client) if client else ""
+
+    # --- a submission of which a challenge is demanded ---
+
+    def submit(self, guard: Guard, request: Request, demand: Demand) -> Steps:
+        """A submission that the meter has counted, and of which a challenge is demanded."""
+        if (yield from self._permitted(guard, request)):
+            guard.note(Reason.PERMIT)
+            return Pass(Reason.PERMIT)
+        client = self._client(guard, request)
+        case = Case(guard, request, client, self._new_lineage(guard, request, demand))
+        if "gatepost-token" in request.headers:
+            return (yield from self._answer_by_header(case, demand))
+        if request.method != "POST" or wants_json(request):
+            return (yield from self._drain_and_show(case, demand.reason, demand.level))
+        if content_type_flaw(request):
+            return self._refuse(case, Reason.CONTENT_TYPE, 400)
+        body: Body = yield ReadBody(max(self._settings.carry_limit, self._settings.keep_limit))
+        trouble = self._trouble(case, body)
+        if trouble is not None:
+            return trouble
+        carry = yield from self._pack(case, body)
+        case = replace(case, carry=carry, closing=body.closing, token=replace(case.token, carry=carry.digest))
+        return (yield from self._show(case, demand.reason, demand.level))
+
+    def _permitted(self, guard: Guard, request: Request) -> Generator[Effect, Any, bool]:
+        longest = int(guard.rule.permit_lifetime * 1000) + self._leeway
+        permit = self._permits.read(request.headers, guard.rule.name, self._now(), longest)
+        for use in range(1, permit.uses + 1) if permit is not None else ():
+            assert permit is not None
+            if (yield Claiming(permit.nonce(use), permit.expires)) is Claim.NEW:
+                return True
+        return False
+
+    def _new_lineage(self, guard: Guard, request: Request, demand: Demand) -> Token:
+        now = self._now()
+        return Token(
+            path=path_digest(request.path, request.query),
+            carry=None,
+            submission=new_id(),
+            store=b"",
+            first=now,
+            end=now + int(guard.rule.carry_lifetime * 1000),
+            since=now,
+            counted=demand.counted,
+        )
+
+    def _drain_and_show(
+        self, case: Case, reason: Reason, level: int, *, kind: str = "", retry_after: float = 0
+    ) -> Steps:
+        """The JSON form: the client keeps the request itself, so the body is let go unread."""
+        if "expect" not in case.request.headers:
+            body: Body = yield ReadBody(0)
+            if body.ended is Read.GONE:
+                return Gone()
+            case = replace(case, closing=body.closing)
+        return (yield from self._show(case, reason, level, kind=kind, retry_after=retry_after))
+
+    def _trouble(self, case: Case, body: Body) -> Verdict | None:
+        if body.ended is Read.GONE:
+            return Gone()
+        if body.ended is Read.SLOW:
+            return self._refuse(case, Reason.TOO_SLOW, 408, closing=True)
+        if body.ended is Read.OVERLOADED:
+            return self._refuse(case, Reason.OVERLOADED, 503, retry_after=5, closing=body.closing)
+        return None
+
+    def _pack(self, case: Case, body: Body) -> Generator[Effect, Any, Carry]:
+        where = Where.NOWHERE
+        if body.ended is Read.WHOLE and body.length <= self._settings.carry_limit:
+            where = Where.PAGE
+        elif body.ended is Read.WHOLE:
+            where = Where.KEPT
+        head = make_head(case.request, body.length, body.sha256, where)
+        if head.where is Where.KEPT:
+            kept = yield Keep(case.token.submission, body.data, case.token.end, case.client)
+            if not kept:
+                head = replace(head, where=Where.NOWHERE)
+        return Carry.pack(head, body.data)
+
+    # --- an answer by header ---
+
+    def _answer_by_header(self, case: Case, demand: Demand) -> Steps:
+        """The original request, sent again with a token and an answer in its header: delivered as it is."""
+        guard, request = case.guard, case.request
+        token = self._tokens.read(HEADER, request.headers.get("gatepost-token"))
+        if token is None or not _same_target(token, request):
+            return (yield from self._drain_and_show(case, Reason.FORGED, demand.level))
+        mine = replace(case, token=token)
+        wait = (yield from self._failing(case)) if token.mac else 0.0
+        if wait:
+            return (yield from self._drain_and_show(mine, Reason.FAILURE_LIMIT, 0, retry_after=wait))
+        judgement = yield from self._judge_by_header(mine, AnswerForm("", "", {"answer": _header_answer(request)}))
+        if judgement.reason is Reason.SOLVED:
+            guard.uncount(request, demand)
+            guard.delivered(Reason.SOLVED, self._settings.clock(), case.client, late=not token.counted)
+            return Pass(Reason.SOLVED)
+        # The client still has the request: one that was delivered or has ended is a new submission from here on.
+        over = judgement.reason in (Reason.ALREADY_SENT, Reason.ENDED)
+        return (
+            yield from self._drain_and_show(case if over else mine, judgement.reason, demand.level, kind=judgement.kind)
+        )
+
+    def _judge_by_header(self, case: Case, form: AnswerForm) -> Generator[Effect, Any, Judgement]:
+        token, now = case.token, self._now()
+        found = yield Delivered(token.submission, token.end)
+        if found is Claim.DELIVERED:
+            return Judgement(Reason.ALREADY_SENT, burn=False)
+        if found is Claim.FORGOTTEN or now >= token.end:
+            return Judgement(Reason.ENDED, burn=False)
+        if token.store != self._identity():
+            self._strangers(token)
+            return Judgement(Reason.RESTARTED, burn=False)
+        judgement = judge(token, form, case.guard.rule, case.guard.kinds, self._tokens, now, self._leeway)
+        if judgement.burn:
+            solved = judgement.reason is Reason.SOLVED
+            found = yield Claiming(token.nonce, token.expires, token.submission if solved else None, token.end)
+            if found is not Claim.NEW:
+                return replace(judgement, reason=Reason.USED if found is Claim.SPENT else Reason.ALREADY_SENT)
+        yield from self._count_failure(case, judgement.reason)
+        return judgement
+
+    # --- an answer by form ---
+
+    def answer(self, guard: Guard, request: Request) -> Steps:
+        """A request whose body begins like an answer."""
+        client = self._client(guard, request)
+        case = Case(guard, request, client, _UNREAD)
+        body: Body = yield ReadBody(BODY_LIMIT)
+        trouble = self._trouble(case, body)
+        if trouble is not None:
+            return trouble
+        case = replace(case, closing=body.closing)
+        form = parse(body.data) if body.ended is Read.WHOLE and not content_type_flaw(request) else None
+        token = self._tokens.read(FORM, form.token) if form is not None else None
+        if form is None or token is None or not _same_target(token, request):
+            return self._refuse(case, Reason.FORGED, 400)
+        carry = unpack(form.carry, token.carry or b"")
+        if carry is None:
+            return self._refuse(case, Reason.FORGED, 400)
+        said = carry.head.provenance
+        trust = judge_trust(said, request, formlike(carry.head.content_type, carry.head.content_encoding))
+        if trust is Trust.NONE:
+            return self._refuse(case, Reason.FOREIGN, 400)
+        if trust is Trust.NARROW:
+            carry = Carry.pack(carry.head.narrowed(Provenance.of(request.headers)), carry.body)
+        case = replace(case, token=replace(token, carry=carry.digest), carry=carry, trust=trust)
+        return (yield from self._answered(case, form))
+
+    def _answered(self, case: Case, form: AnswerForm) -> Steps:
+        guard, request, token = case.guard, case.request, case.token
+        now = self._now()  # taken after the body had arrived: a slow upload makes an earlier check stale
+        found = yield Delivered(token.submission, token.end)
+        if found is Claim.DELIVERED:
+            return self._refuse(case, Reason.ALREADY_SENT, 409)
+        if found is Claim.FORGOTTEN or now >= token.end:
+            return self._refuse(case, Reason.ENDED, 410)
+        demand = guard.demanded(request, now / 1000)
+        if token.store != self._identity():
+            self._strangers(token)
+            return (yield from self._reissue(case, Reason.RESTARTED, demand.level if demand else 0, maybe_sent=True))
+        if demand is None:
+            demand = guard.admit(request, now / 1000)
+            if demand is None:
+                return (yield from self._deliver(case, Reason.CALMED, None))
+            return (yield from self._reissue(case, demand.reason, demand.level))
+        if not form.another and token.mac:
+            wait = yield from self._failing(case)
+            if wait:
+                return (yield from self._reissue(case, Reason.FAILURE_LIMIT, 0, retry_after=wait))
+        judgement = judge(token, form, guard.rule, guard.kinds, self._tokens, now, self._leeway)
+        if judgement.reason is Reason.SOLVED:
+            return (yield from self._deliver(case, Reason.SOLVED, token.nonce))
+        reason = judgement.reason
+        if judgement.burn and (yield Claiming(token.nonce, token.expires)) is not Claim.NEW:
+            reason = Reason.USED
+        yield from self._count_failure(case, reason)
+        return (yield from self._reissue(case, reason, demand.level, kind=judgement.kind))
+
+    def _failing(self, case: Case) -> Generator[Effect, Any, float]:
+        """For how long this client's answers are not looked at, in seconds."""
+        if not case.client:
+            return 0.0
+        wait: float = yield Limit("failure", case.client, spend=False)
+        return wait
+
+    def _count_failure(self, case: Case, reason: Reason) -> Generator[Effect, Any, None]:
+        if case.client and reason in (Reason.WRONG, Reason.TOO_FAST):
+            yield Limit("failure", case.client, spend=True)
+
+    # --- the ends ---
+
+    def _deliver(self, case: Case, reason: Reason, nonce: bytes | None) -> Steps:
+        """Claim and deliver. Nothing is claimed as delivered that cannot be handed over whole.
+
+        :param nonce: of the right answer; ``None`` where none was needed.
+        """
+        token, carry, guard = case.token, case.carry, case.guard
+        assert carry is not None
+        body = carry.body
+        if carry.head.where is Where.KEPT:
+            body = yield Fetch(token.submission, carry.head.sha256)
+        if body is None:
+            lost = (Reason.LOST, 410) if carry.head.where is Where.KEPT else (Reason.NOT_KEPT, 413)
+            if nonce is not None and (yield Claiming(nonce, token.expires)) is not Claim.NEW:
+                return (yield from self._reissue(case, Reason.USED, token.level))
+            return self._refuse(case, *lost, cookie=self._permit(case, 1) if nonce is not None else "")
+        found = yield Claiming(nonce, token.expires, token.submission, token.end)
+        if found is Claim.SPENT:
+            return (yield from self._reissue(case, Reason.USED, token.level))
+        if found is not Claim.NEW:
+            sent = found is Claim.DELIVERED
+            return self._refuse(case, *((Reason.ALREADY_SENT, 409) if sent else (Reason.ENDED, 410)))
+        if carry.head.where is Where.KEPT:
+            yield Drop(token.submission)
+        # What came in through a calm gate has just been counted.
+        late = not token.counted and reason is Reason.SOLVED
+        guard.delivered(reason, self._settings.clock(), case.client, late=late)
+        uses = guard.rule.permit_uses
+        cookie = self._permit(case, uses) if uses and reason is Reason.SOLVED else ""
+        return Deliver(rebuild(case.request.headers, carry.head, case.trust), body, token.submission, cookie)
+
+    def _permit(self, case: Case, uses: int) -> str:
+        rule = case.guard.rule
+        lifetime = int(rule.permit_lifetime * 1000)
+        return self._permits.issue(rule.name, uses, self._now(), lifetime, case.request.scheme == "https")
+
+    def _reissue(
+        self,
+        case: Case,
+        reason: Reason,
+        level: int,
+        *,
+        kind: str = "",
+        retry_after: float = 0,
+        maybe_sent: bool = False,
+    ) -> Steps:
+        """A new interstitial for the same submission, unless its body is gone."""
+        carry = case.carry
+        if carry is not None and carry.head.where is Where.KEPT and not (yield Holds(case.token.submission)):
+            return self._refuse(case, Reason.LOST, 410)
+        kind = kind or kind_of(case.token, case.guard.kinds)
+        return (yield from self._show(case, reason, level, kind=kind, retry_after=retry_after, maybe_sent=maybe_sent))
+
+    def _show(
+        self,
+        case: Case,
+        reason: Reason,
+        level: int,
+        *,
+        kind: str = "",
+        retry_after: float = 0,
+        maybe_sent: bool = False,
+    ) -> Steps:
+        """An interstitial; with level 0, or when no challenge is to be had, the one with a 'Continue' button."""
+        guard, now = case.guard, self._now()
+        kind = kind or next(iter(guard.kinds))
+        challenge: Challenge | None = None
+        told = reason
+        if level:
+            drawn, short = yield from self._draw(case, kind, level, (now - case.token.since) / 1000)
+            if isinstance(drawn, Busy):
+                told, retry_after = short, drawn.retry_after
+            else:
+                challenge = drawn
+        now = self._now()  # drawing may have taken its time
+        expires = min(now + int(guard.rule.lifetime * 1000), case.token.end)
+        nonce = new_id()
+        token = replace(
+            case.token,
+            store=self._identity(),
+            nonce=nonce,
+            kind=digest(kind) if challenge else bytes(8),
+            rule=digest(guard.rule.name),
+            method=digest(case.request.method),
+            level=level if challenge else 0,
+            issued=now,
+            expires=expires,
+            since=now if challenge else case.token.since,
+            mac=self._tokens.mac(nonce, challenge.answer) if challenge else bytes(16),
+            data=challenge.data if challenge else b"",
+            known=True,
+        )
+        guard.challenged(told, now / 1000, case.client)
+        head = case.carry.head if case.carry is not None else None
+        return Show(
+            reason=told,
+            token=self._tokens.issue(token),
+            carry=case.carry.text if case.carry is not None else "",
+            status=guard.rule.status,
+            kind=kind,
+            kinds=tuple(guard.kinds),
+            lifetime=(expires - now) / 1000,
+            remaining=(case.token.end - now) / 1000,
+            challenge=challenge,
+            retry_after=retry_after,
+            length=head.length if head else 0,
+            kept=head is None or head.where is not Where.NOWHERE,
+            maybe_sent=maybe_sent,
+            json=case.json,
+            closing=case.closing,
+        )
+
+    def _draw(
+        self, case: Case, kind: str, level: int, waited: float
+    ) -> Generator[Effect, Any, tuple[Challenge | Busy, Reason]]:
+        """A challenge within the client's limit and the budget, or why not."""
+        if case.client:
+            wait: float = yield Limit("issue", case.client, spend=False)
+            if wait:
+                return Busy(wait), Reason.ISSUE_LIMIT
+        drawn = yield Draw(kind, level, self._settings.locale or "en", case.client, waited)
+        if case.client and not isinstance(drawn, Busy):
+            yield Limit("issue", case.client, spend=True)
+        return drawn, Reason.BUSY
+
+    def _refuse(
+        self,
+        case: Case,
+        reason: Reason,
+        status: int,
+        *,
+        retry_after: float = 0,
+        cookie: str = "",
+        closing: bool = False,
+    ) -> Refuse:
+        case.guard.refused(reason, self._settings.clock(), case.client)
+        return Refuse(reason, status, retry_after, cookie, closing or case.closing)
+
+
+def _same_target(token: Token, request: Request) -> bool:
+    """Whether a form token was issued for this path, query and method."""
+    if token.path != path_digest(request.path, request.query):
+        return False
+    return not token.known or token.method == digest(request.method)
+
+
+def _header_answer(request: Request) -> str:
+    """The answer in the header: UTF-8, percent-encoded, since header fields are ASCII."""
+    values = request.headers.all("gatepost-answer")
+    if len(values) != 1 or len(values[0]) > 9 * ANSWER_LIMIT:
+        return ""
+    return unquote(values[0])[:ANSWER_LIMIT]

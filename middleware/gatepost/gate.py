@@ -1,0 +1,196 @@
+"""The gate: owns the guards, tokens, store and pool of one configuration. The middleware classes drive it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import weakref
+from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from .challenges import make_kinds
+from .effects import Busy, Claiming, Delivered, Draw, Drop, Effect, Fetch, Holds, Keep, Limit, ReadBody
+from .flow import Flow
+from .guard import Guard, RuleStats
+from .intake import Buffer
+from .permits import Permits
+from .pool import Drawn, Pool
+from .protocols import Challenge, Event, Kind, Mode, State, Store
+from .routes import Routes
+from .settings import Settings
+from .stores import make_store
+from .tokens import Token, Tokens
+
+log = logging.getLogger("gatepost")
+
+_DRAW_TIMEOUT = 2.0  # seconds that a request waits for a drawing that the budget has granted
+_DAY = 86400
+
+_gates: weakref.WeakSet[Gate] = weakref.WeakSet()
+
+
+class Gate:
+    """One configured guard over some paths, shared by any number of middleware instances.
+
+    :param settings: see :class:`gatepost.Settings`.
+    :raises ValueError: for settings that cannot work.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tokens = Tokens(settings.secrets, settings.site)
+        self.permits = Permits(self.tokens, settings.site)
+        self.routes = Routes(settings.rules)
+        self._kinds: dict[str, Kind] = {}
+        kinds = [make_kinds(rule.challenge, self._kinds) for rule in settings.rules]
+        self._set_up(kinds)
+        _gates.add(self)
+
+    def _set_up(self, kinds: list[dict[str, Kind]]) -> None:
+        """Make everything that changes while the gate works: at construction, and once more in a forked process."""
+        settings = self.settings
+        self.store: Store = make_store(settings)
+        self.buffer = Buffer(settings.buffer_limit)
+        self._locale = settings.locale or "en"
+        self._strangers_told = False
+        self._started = settings.clock()
+        self.guards = [
+            Guard(rule, mine, settings, self.alias, self._near(next(iter(mine))), self._report)
+            for rule, mine in zip(settings.rules, kinds, strict=True)
+        ]
+        self.pool = Pool(
+            self._kinds,
+            size=settings.pool_size,
+            rate=settings.render_rate,
+            clients=settings.clients_size,
+            clock=settings.clock,
+            needed=self._still_needed,
+        )
+        self.flow = Flow(settings, self.tokens, self.permits, self.store.identity, self.alias, self._strange)
+
+    def reset(self) -> None:
+        """Forget all that was counted and claimed. A forked process does this: what it inherited is its parent's."""
+        self._set_up([dict(guard.kinds) for guard in self.guards])
+
+    # --- to look at ---
+
+    def stats(self) -> Mapping[str, RuleStats]:
+        """For each rule by name its state, rate and counts. Changes nothing."""
+        now = self.settings.clock()
+        return {guard.rule.name: guard.stats(now) for guard in self.guards}
+
+    def state(self, rule: str) -> State:
+        """Whether the rule of this name is calm or engaged. Changes nothing.
+
+        :raises KeyError: if there is no such rule.
+        """
+        for guard in self.guards:
+            if guard.rule.name == rule:
+                return guard.state(self.settings.clock())
+        raise KeyError(f"there is no rule {rule!r}; the rules are {[guard.rule.name for guard in self.guards]}")
+
+    # --- for the drivers ---
+
+    def perform(self, effect: Effect) -> Any:
+        """Answer any effect but :class:`ReadBody` and :class:`Draw`, which the driver does in its own way."""
+        store = self.store
+        match effect:
+            case Claiming():
+                return store.claim(effect.nonce, effect.expires, effect.submission, effect.end)
+            case Delivered():
+                return store.delivered(effect.submission, effect.end)
+            case Limit():
+                return store.limit(effect.name, effect.client, effect.spend)
+            case Keep():
+                kept = store.keep(effect.submission, effect.body, effect.until, effect.client)
+                if kept:
+                    self.pool.start()  # its thread also lets go of what has expired
+                return kept
+            case Holds():
+                return store.holds(effect.submission)
+            case Fetch():
+                body = store.read(effect.submission)
+                return body if body is not None and hashlib.sha256(body).digest() == effect.sha256 else None
+            case Drop():
+                return store.drop(effect.submission)
+            case ReadBody() | Draw():
+                raise TypeError(f"the driver answers {effect!r}")
+
+    def draw(self, order: Draw) -> Drawn | Future[Drawn]:
+        """A challenge, or :class:`Busy`, or a future of either; does not block."""
+        return self.pool.take(order)
+
+    @staticmethod
+    def drawn(future: Future[Drawn]) -> Challenge | Busy:
+        """Wait for a drawing; blocks."""
+        try:
+            return future.result(_DRAW_TIMEOUT)
+        except FutureTimeout:
+            return Busy(_DRAW_TIMEOUT)
+
+    # --- what the parts ask for ---
+
+    def alias(self, client: str) -> str:
+        """A keyed hash of a client, which changes daily: no address in clear stands in logs, events or stores."""
+        day = int(self.settings.clock() // _DAY).to_bytes(8, "big", signed=True)
+        return hmac.digest(self.tokens.client_key, day + client.encode("utf-8", "surrogatepass"), "sha256")[:12].hex()
+
+    def _near(self, kind: str) -> Any:
+        def near() -> None:
+            self.pool.start((kind, 1, self._locale))
+
+        return near
+
+    def _still_needed(self) -> bool:
+        now = self.settings.clock()
+        needed = False
+        for guard in self.guards:
+            guard.meter.settle(now)
+            always = guard.rule.mode is Mode.ALWAYS and guard.meter.rate(now) > 0
+            needed = needed or always or guard.meter.near(now)
+        return self.store.sweep() or needed
+
+    def _report(self, event: Event) -> None:
+        if self.settings.on_event is not None:
+            try:
+                self.settings.on_event(event)
+            except Exception:
+                log.exception("The 'on_event' callable failed at %r.", event.name)
+
+    def _strange(self, token: Token) -> None:
+        """A genuine token of another store: of before a restart, or of another process that lives beside this one."""
+        leeway = self.settings.leeway
+        if self._strangers_told or token.issued / 1000 <= self._started + leeway or self.store.blocking:
+            return
+        self._strangers_told = True
+        log.error(
+            "A challenge that another process has issued was answered here. Each process has a memory store of its "
+            "own, so thresholds are multiplied by the number of processes, and visitors are asked again when they "
+            "reach another one. Run one process, or give all of them one store through the 'store' setting."
+        )
+
+
+def make_gate(settings: Settings | None, gate: Gate | None, options: Mapping[str, Any]) -> Gate:
+    """The gate of a middleware class, from whichever of the three ways of configuration was used.
+
+    :raises ValueError: for more than one of them, or settings that cannot work.
+    """
+    given = [name for name, value in (("gate", gate), ("settings", settings), (", ".join(options), options)) if value]
+    if len(given) > 1:
+        raise ValueError(f"got {' and '.join(given)}, wanted one: a gate, settings, or the settings as keywords.")
+    if gate is not None:
+        return gate
+    return Gate(settings if settings is not None else Settings.of(options))
+
+
+def _after_fork() -> None:
+    for gate in list(_gates):
+        gate.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

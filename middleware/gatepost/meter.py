@@ -1,0 +1,271 @@
+"""The meter: a sliding window that says whether a rule, or one client of it, is calm or engaged.
+
+Facts
+    The window is weighted over two buckets: all of the running bucket, and of the one before it the share that the
+    window still covers. That is within a few per cent of an exact log and takes three numbers.
+
+Strategy
+    With no further submissions the estimate only falls, and when it passes a given value can be computed. So there is
+    no timer: each submission fixes when the rule would end if it were the last one, and whoever asks compares.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from cachetools import LRUCache
+
+from .protocols import State
+from .settings import Rate
+
+NEVER = float("-inf")
+
+
+class Window:
+    """Counts events in a sliding window of ``period`` seconds. Not locked."""
+
+    __slots__ = ("current", "period", "previous", "start")
+
+    def __init__(self, period: float) -> None:
+        self.period = period
+        self.start = NEVER  # when the running bucket began
+        self.current = 0
+        self.previous = 0
+
+    def _roll(self, now: float) -> None:
+        elapsed = now - self.start
+        if elapsed < 0:  # the clock went back: keep the counts, so that this is no way to calm a rule
+            self.start = now - now % self.period
+            return
+        self.previous = self.current if elapsed < 2 * self.period else 0
+        self.current = 0
+        self.start = now - now % self.period
+
+    def estimate(self, now: float) -> float:
+        """How many events the last ``period`` seconds hold, about."""
+        elapsed = now - self.start
+        if not 0 <= elapsed < self.period:
+            self._roll(now)
+            elapsed = now - self.start
+        return self.current + self.previous * (1.0 - elapsed / self.period)
+
+    def add(self, now: float) -> float:
+        """Count one event; the estimate with it."""
+        estimate = self.estimate(now)
+        self.current += 1
+        return estimate + 1.0
+
+    def peek(self, now: float) -> float:
+        """Like :meth:`estimate`, without moving the buckets on."""
+        elapsed = now - self.start
+        if elapsed < self.period:
+            return self.current + self.previous * (1.0 - max(elapsed, 0.0) / self.period)
+        if elapsed < 2 * self.period:
+            return self.current * (2.0 - elapsed / self.period)
+        return 0.0
+
+    def falls_to(self, value: float) -> float:
+        """When the estimate comes down to ``value`` if nothing more is counted; :data:`NEVER` if it is there."""
+        if self.current + self.previous <= value:
+            return NEVER
+        if self.current <= value:
+            return self.start + self.period * (1.0 - (value - self.current) / self.previous)
+        return self.start + self.period * (2.0 - value / self.current)
+
+
+Notify = Callable[[State, float, float], None]
+"""Called with the new state, when it began, and the rate; never under a lock of the meter."""
+
+
+def _ignore(state: State, at: float, rate: float) -> None:
+    pass
+
+
+class Meter:
+    """Counts submissions and knows the level they demand: 0 is calm, each threshold that was passed adds 1.
+
+    :param above: the thresholds, rising, over one period.
+    :param below: for each, the count under which it ends, once the rate was under it for ``hold`` seconds.
+    :param near: called for each submission past half of the first threshold.
+    :param changed: called when the meter becomes engaged or calm.
+    """
+
+    __slots__ = (
+        "_above",
+        "_below",
+        "_changed",
+        "_hold",
+        "_level",
+        "_lock",
+        "_near",
+        "_quiet",
+        "_under",
+        "_window",
+        "since",
+        "total",
+    )
+
+    def __init__(
+        self,
+        above: Sequence[Rate],
+        below: Sequence[float],
+        hold: float,
+        near: Callable[[], None] = lambda: None,
+        changed: Notify = _ignore,
+    ) -> None:
+        self._above = tuple(float(rate.count) for rate in above)
+        self._below = tuple(below)
+        self._hold = hold
+        self._near = near
+        self._changed = changed
+        self._quiet = self._above[0] / 2
+        self._window = Window(above[0].period)
+        self._lock = threading.Lock()
+        self._level = 0
+        self._under = [NEVER] * len(self._above)  # since when the rate is under each `below`, or will be
+        #: Submissions counted so far.
+        self.total = 0
+        #: When the meter last became engaged or calm, in seconds since the epoch.
+        self.since = NEVER
+
+    def count(self, now: float) -> int:
+        """Count one submission; the level that is demanded of it."""
+        with self._lock:
+            self.total += 1
+            estimate = self._window.add(now)
+            if estimate <= self._quiet and not self._level:
+                return 0
+            released = self._settle(now)
+            engaged = self._rise(now, estimate)
+            level = self._level
+        if released is not None:
+            self._changed(State.CALM, released, estimate)
+        if engaged:
+            self._changed(State.ENGAGED, now, estimate)
+        self._near()
+        return level
+
+    def uncount(self) -> None:
+        """Take back the submission that was counted last; a level it brought about stays."""
+        with self._lock:
+            self.total -= 1
+            self._window.current = max(0, self._window.current - 1)
+
+    def _rise(self, now: float, estimate: float) -> bool:
+        """Take in a submission past the quiet range; whether it engaged the meter."""
+        before = self._level
+        for index, above in enumerate(self._above):
+            if index == self._level and estimate > above:
+                self._level += 1
+            if index < self._level and estimate >= self._below[index]:
+                self._under[index] = max(now, self._window.falls_to(self._below[index]))
+        engaged = bool(self._level) and not before
+        if engaged:
+            self.since = now
+        return engaged
+
+    def _settle(self, now: float) -> float | None:
+        """Leave the levels that have ended; when the meter became calm, if it did by that."""
+        if self._level:
+            # A clock that went back must not leave a rule engaged for longer than any rate could.
+            latest = now + 2 * self._window.period
+            self._under = [min(under, latest) for under in self._under]
+        before, self._level = self._level, self._current(now)
+        if self._level or not before:
+            return None
+        self.since = min(self._under[0] + self._hold, now)
+        return self.since
+
+    def _current(self, now: float) -> int:
+        level = self._level
+        while level and now >= self._under[level - 1] + self._hold:
+            level -= 1
+        return level
+
+    def settle(self, now: float) -> None:
+        """Notice now, and not with the next submission, that the meter became calm."""
+        with self._lock:
+            released = self._settle(now)
+            rate = self._window.peek(now)
+        if released is not None:
+            self._changed(State.CALM, released, rate)
+
+    def level(self, now: float) -> int:
+        """The level now, without counting or changing anything."""
+        with self._lock:
+            return self._current(now)
+
+    def rate(self, now: float) -> float:
+        """The submissions in the window now, about."""
+        with self._lock:
+            return self._window.peek(now)
+
+    def near(self, now: float) -> bool:
+        """Whether the rule is engaged, or has passed half of its first threshold."""
+        with self._lock:
+            return self._current(now) > 0 or self._window.peek(now) > self._above[0] / 2
+
+
+class ClientMeters:
+    """One meter a client, for the ``size`` clients that were seen last.
+
+    :param changed: like that of :class:`Meter`, with the client before the rest.
+    """
+
+    def __init__(
+        self, above: Sequence[Rate], hold: float, size: int, changed: Callable[[str, State, float, float], None]
+    ) -> None:
+        self._changed = changed
+        self._above = tuple(above)
+        self._below = tuple(rate.count / 2 for rate in above)
+        self._hold = hold
+        self._lock = threading.Lock()
+        self._meters: LRUCache[str, Meter] = LRUCache(size)
+
+    def count(self, client: str, now: float) -> int:
+        """Count one submission of this client; the level that is demanded of it alone."""
+        with self._lock:
+            meter = self._meters.get(client)
+            if meter is None:
+                changed = partial(self._changed, client)
+                meter = self._meters[client] = Meter(self._above, self._below, self._hold, changed=changed)
+        return meter.count(now)
+
+    def uncount(self, client: str) -> None:
+        """Take back the submission of this client that was counted last."""
+        with self._lock:
+            meter = self._meters.get(client)
+        if meter is not None:
+            meter.uncount()
+
+    def level(self, client: str, now: float) -> int:
+        """The client's level now, without counting."""
+        with self._lock:
+            meter = self._meters.get(client)
+        return 0 if meter is None else meter.level(now)
+
+
+class Limiter:
+    """At most so many events a client in a sliding window; what is refused does not count.
+
+    :param size: clients remembered.
+    """
+
+    def __init__(self, rate: Rate, size: int) -> None:
+        self._rate = rate
+        self._lock = threading.Lock()
+        self._windows: LRUCache[str, Window] = LRUCache(size)
+
+    def wait(self, client: str, now: float, spend: bool) -> float:
+        """Seconds until one more event fits; 0 if it does now, and then it is counted if ``spend``."""
+        with self._lock:
+            window = self._windows.get(client)
+            if window is None:
+                window = self._windows[client] = Window(self._rate.period)
+            if window.estimate(now) + 1.0 > self._rate.count:
+                return max(window.falls_to(self._rate.count - 1.0) - now, 0.001)
+            if spend:
+                window.add(now)
+            return 0.0

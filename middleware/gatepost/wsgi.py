@@ -1,0 +1,188 @@
+"""The WSGI driver: answers the flow's effects by calling, and sends what it ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Unpack
+
+from .effects import Deliver, Draw, Effect, Gone, Pass, ReadBody, Refuse, Show, Verdict
+from .flow import Steps
+from .form import URLENCODED
+from .gate import Gate, make_gate
+from .page import Page, Response
+from .protocols import Headers, Reason, Request
+from .settings import Options, Settings
+from .wsgi_body import BodyInput, peek, read_body
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+#: Set in the environ of a request that was solved, so that another gate further in does not ask again.
+DELIVERED = "gatepost.delivered"
+
+_LENGTH = len(URLENCODED)
+
+
+class GatepostMiddleware:
+    """Stands in front of a WSGI application.
+
+    :param app: the application.
+    :param settings: the settings as one value, or
+    :param gate: a gate that exists already, for those who want its ``stats()``, or
+    :param options: the settings as keywords; ``secret`` and ``protect`` are needed.
+    :raises ValueError: one sentence about the first setting that cannot be.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        *,
+        settings: Settings | None = None,
+        gate: Gate | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        self.app = app
+        self.gate = make_gate(settings, gate, options)
+        self._page = Page(self.gate.settings)
+        self._clock = self.gate.settings.clock
+        self._finders = self.gate.routes.finders
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        method = environ["REQUEST_METHOD"]
+        finder = self._finders.get(method)
+        if finder is None:
+            return self.app(environ, start_response)
+        match = finder(_path(environ))
+        if match is None or DELIVERED in environ:
+            return self.app(environ, start_response)
+        gate = self.gate
+        guard = gate.guards[gate.routes.index(method, match)]
+        if method == "POST" and _urlencoded(environ.get("CONTENT_TYPE", "")):
+            seen = peek(environ, gate.settings.read_timeout)
+            if seen.slow:
+                guard.refused(Reason.TOO_SLOW, self._clock(), "")
+                return self._conclude(Refuse(Reason.TOO_SLOW, 408), request_of(environ), start_response)
+            if seen.ours:
+                request = request_of(environ)
+                return self._drive(gate.flow.answer(guard, request), request, start_response)
+        screened = guard.screen(request_of, environ, self._clock())
+        if screened is None:
+            return self.app(environ, start_response)
+        request, demand = screened
+        return self._drive(gate.flow.submit(guard, request, demand), request, start_response)
+
+    def _drive(self, steps: Steps, request: Request, start_response: StartResponse) -> Iterable[bytes]:
+        """Run the flow to its verdict, and carry that out."""
+        held = 0  # bytes of the process's buffer that this request has taken
+        try:
+            effect = next(steps)
+            while True:
+                result = self._perform(effect, request)
+                if isinstance(effect, ReadBody):
+                    held += len(result.data)
+                effect = steps.send(result)
+        except StopIteration as stop:
+            verdict: Verdict = stop.value
+        finally:
+            self.gate.buffer.shrink(held)
+            steps.close()
+        return self._conclude(verdict, request, start_response)
+
+    def _perform(self, effect: Effect, request: Request) -> Any:
+        gate = self.gate
+        if isinstance(effect, ReadBody):
+            return read_body(request, effect.cap, gate.settings, gate.buffer)
+        if isinstance(effect, Draw):
+            drawn = gate.draw(effect)
+            return gate.drawn(drawn) if isinstance(drawn, Future) else drawn
+        return gate.perform(effect)
+
+    def _conclude(self, verdict: Verdict, request: Request, start_response: StartResponse) -> Iterable[bytes]:
+        match verdict:
+            case Show():
+                return _send(self._page.show(verdict, request), start_response)
+            case Refuse():
+                return _send(self._page.refuse(verdict, request), start_response)
+            case Pass():
+                return self.app({**request.raw, DELIVERED: True}, start_response)
+            case Deliver():
+                return self._deliver(verdict, request, start_response)
+            case Gone():
+                # Nobody listens, but WSGI wants an answer.
+                return _send(Response(400, [("content-length", "0")], b""), start_response)
+
+    def _deliver(self, verdict: Deliver, request: Request, start_response: StartResponse) -> Iterable[bytes]:
+        environ = {key: value for key, value in request.raw.items() if not _is_field(key)}
+        environ |= _environ_fields(verdict.fields)
+        environ["wsgi.input"] = BodyInput(verdict.body)
+        environ["wsgi.input_terminated"] = True
+        environ[DELIVERED] = True
+        if verdict.cookie:
+            start_response = _with_cookie(start_response, verdict.cookie)
+        return self.app(environ, start_response)
+
+
+def _path(environ: WSGIEnvironment) -> str:
+    """The decoded path without the prefix. WSGI hands on its bytes as Latin-1."""
+    path: str = environ.get("PATH_INFO", "")
+    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _urlencoded(content_type: str) -> bool:
+    """Whether this is the Content-Type that an answer request has."""
+    return content_type[:_LENGTH].lower() == URLENCODED and content_type[_LENGTH : _LENGTH + 1] in "; \t,"
+
+
+def request_of(environ: WSGIEnvironment) -> Request:
+    """What the gate knows of a request, from its environ."""
+    fields = [
+        (key[5:].replace("_", "-"), value)
+        for key, value in environ.items()
+        if key.startswith("HTTP_") and key not in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH")
+    ]
+    for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        value = environ.get(key) or environ.get(f"HTTP_{key}")
+        if value:
+            fields.append((key.replace("_", "-"), value))
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=_path(environ),
+        headers=Headers(fields),
+        peer=environ.get("REMOTE_ADDR") or None,
+        raw=environ,
+        query=environ.get("QUERY_STRING", ""),
+        scheme=environ.get("wsgi.url_scheme", "http"),
+        prefix=environ.get("SCRIPT_NAME", "").encode("latin-1", "replace").decode("utf-8", "replace"),
+    )
+
+
+def _is_field(key: str) -> bool:
+    return key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")
+
+
+def _environ_fields(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Header fields as environ keys; repeated ones are joined as the field wants it."""
+    environ: dict[str, str] = {}
+    for name, value in fields:
+        key = name.upper().replace("-", "_")
+        if not _is_field(key):
+            key = f"HTTP_{key}"
+        joint = "; " if key == "HTTP_COOKIE" else ","
+        environ[key] = f"{environ[key]}{joint}{value}" if key in environ else value
+    return environ
+
+
+def _with_cookie(start_response: StartResponse, cookie: str) -> StartResponse:
+    def start_with_cookie(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        headers = [*headers, ("Set-Cookie", cookie)]
+        return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+
+    return start_with_cookie
+
+
+def _send(response: Response, start_response: StartResponse) -> Iterable[bytes]:
+    start_response(response.status_line, [(name.title(), value) for name, value in response.fields])
+    return [response.body]

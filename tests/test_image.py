@@ -1,0 +1,417 @@
+"""The image challenge: answers, pictures, options, and how what was typed is compared."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+import unicodedata
+from collections.abc import Iterator
+from importlib import resources
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageFont
+
+from gatepost.challenges.image import CHARACTERS, LOOK_ALIKES, ImageKind
+from gatepost.protocols import Challenge, Kind
+
+KIND = ImageKind()
+Colour = tuple[int, int, int]
+
+typed = st.text(max_size=40) | st.text(
+    alphabet=CHARACTERS + "an0ou\u017f\u212a\ufb00\u00b2\u3000 \t\u200b\u0301\u0331", max_size=12
+)
+
+
+def answered(text: str, kind: ImageKind = KIND) -> str:
+    return kind.normalise({"answer": text}, b"")
+
+
+def picture(challenge: Challenge) -> Image.Image:
+    return Image.open(BytesIO(challenge.media.content))
+
+
+def colours(challenge: Challenge) -> list[tuple[int, Colour]]:
+    """How many pixels have which colour, the most frequent first."""
+    found: Any = picture(challenge).convert("RGB").getcolors()
+    return sorted(found, reverse=True)
+
+
+def luminance(colour: Colour) -> float:
+    parts = [part / 255 for part in colour]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(light: Colour, dark: Colour) -> float:
+    return (luminance(light) + 0.05) / (luminance(dark) + 0.05)
+
+
+def run(program: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def same_answer(monkeypatch: pytest.MonkeyPatch) -> str:
+    """From now on all pictures have this answer."""
+    monkeypatch.setattr("gatepost.challenges.image.secrets.choice", lambda characters: characters[0])
+    return "bdbdbd"
+
+
+def test_it_is_a_kind() -> None:
+    """The class fulfils the protocol under the name that travels in tokens."""
+    assert isinstance(KIND, Kind)
+    assert KIND.name == "image"
+
+
+@pytest.mark.parametrize(
+    ("options", "characters", "length"),
+    [
+        ({}, CHARACTERS, 6),
+        ({"length": 4}, CHARACTERS, 4),
+        ({"length": 10}, CHARACTERS, 10),
+        ({"characters": "abcdefghjk"}, "abcdefghjk", 6),
+        ({"characters": "aäbcdéfgh7"}, "aäbcdéfgh7", 6),
+    ],
+)
+def test_answers_are_made_of_the_characters(options: dict[str, Any], characters: str, length: int) -> None:
+    """Every answer has the length asked for, uses only the characters, all of them in time, and no twins."""
+    kind = ImageKind(**options)
+    answers = [kind.draw(1, "en").answer for _ in range(60)]
+    assert all(len(answer) == length for answer in answers)
+    assert set("".join(answers)) == set(characters)
+    assert not any(first == second for answer in answers for first, second in pairwise(answer))
+    assert len(set(answers)) > 50
+
+
+def test_the_default_characters_have_no_look_alikes() -> None:
+    """At least 20 characters, of each group of look-alikes at most one, and no n, which beside an r reads as m."""
+    assert len(CHARACTERS) >= 20
+    assert all(sum(character in CHARACTERS for character in group) <= 1 for group in LOOK_ALIKES)
+    assert "n" not in CHARACTERS
+
+
+@pytest.mark.parametrize("size", [(300, 100), (200, 50), (168, 200), (600, 60)])
+@pytest.mark.parametrize("level", [-1, 1, 2, 4, 99])
+def test_the_picture_is_a_png_of_the_size_that_is_declared(size: tuple[int, int], level: int) -> None:
+    """The bytes decode as a palette PNG whose size is that of the media and of the options."""
+    challenge = ImageKind(width=size[0], height=size[1]).draw(level, "en")
+    assert challenge.media.type == "image/png"
+    assert challenge.data == b""
+    with picture(challenge) as image:
+        image.load()
+        assert (image.format, image.mode, image.size) == ("PNG", "P", size)
+    assert (challenge.media.width, challenge.media.height) == size
+
+
+def test_ink_stands_out_from_the_ground() -> None:
+    """In 50 pictures ink has at least 4.5 to 1 against a lighter ground, and all else lies between the two."""
+    for number in range(50):
+        (_, ground), (_, ink), *blends = colours(KIND.draw(1 + number % 4, "en"))
+        assert contrast(ground, ink) >= 4.5
+        assert all(luminance(ink) <= luminance(blend) <= luminance(ground) for _, blend in blends)
+
+
+def test_letters_and_arcs_have_one_ink() -> None:
+    """No picture has more colours than the ground, one ink, and the few blends at their edges; most ink is pure."""
+    for _ in range(20):
+        (_, _), (pure, _), *blends = colours(KIND.draw(4, "en"))
+        assert len(blends) <= 6
+        assert all(count < pure / 4 for count, _ in blends)
+
+
+def test_pictures_differ_in_colour() -> None:
+    """Ground and ink vary from picture to picture."""
+    pairs = [tuple(colour for _, colour in colours(KIND.draw(1, "en"))[:2]) for _ in range(20)]
+    assert len({ground for ground, _ in pairs}) > 10
+    assert len({ink for _, ink in pairs}) > 10
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"width": 168, "height": 200},
+        {"width": 600, "height": 50},
+        {"width": 280, "length": 10},
+        {"characters": "mwäöüéèêçfjpy", "width": 170},
+    ],
+)
+@pytest.mark.parametrize("level", [1, 4])
+def test_nothing_is_cut_off_at_the_border(options: dict[str, Any], level: int) -> None:
+    """The outermost pixels are ground all round, so no letter, and no arc, touches the border."""
+    kind = ImageKind(**options)
+    for _ in range(40):
+        challenge = kind.draw(level, "en")
+        image = picture(challenge)
+        inside = image.point([int(index > 0) for index in range(256)], "L").getbbox()
+        assert inside is not None
+        left, top, right, bottom = inside
+        assert 1 <= left < right <= image.width - 1
+        assert 1 <= top < bottom <= image.height - 1
+
+
+@pytest.mark.usefixtures("same_answer")
+def test_two_pictures_of_one_answer_differ() -> None:
+    """A picture cannot be looked up in a table of pictures seen before."""
+    drawn = [KIND.draw(1, "en") for _ in range(10)]
+    assert {challenge.answer for challenge in drawn} == {"bdbdbd"}
+    assert len({challenge.media.content for challenge in drawn}) == 10
+
+
+def test_the_answer_is_not_in_the_bytes() -> None:
+    """A challenge's picture, data and repr do not give the answer away."""
+    for _ in range(20):
+        challenge = KIND.draw(1, "en")
+        assert challenge.answer.encode() not in challenge.media.content
+        assert challenge.answer not in repr(challenge)
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    """Drawing neither reads nor moves the state of the module random, and reseeding it repeats nothing."""
+    drawn = []
+    for _ in range(2):
+        random.seed(7)
+        before = random.getstate()
+        drawn.append(KIND.draw(1, "en"))
+        assert random.getstate() == before
+    assert drawn[0].answer != drawn[1].answer
+    assert drawn[0].media.content != drawn[1].media.content
+
+
+@pytest.mark.usefixtures("same_answer")
+def test_reseeding_the_global_generator_repeats_no_layout() -> None:
+    """The layout of one answer differs although the global generator was seeded alike."""
+    contents = set()
+    for _ in range(5):
+        random.seed(7)
+        contents.add(KIND.draw(1, "en").media.content)
+    assert len(contents) == 5
+
+
+def test_pictures_are_small_and_quick() -> None:
+    """A picture has less than 6 kB at every level, and its drawing takes at most 8 ms of one core."""
+    KIND.draw(1, "en")
+    quickest = 1.0
+    for number in range(40):
+        start = time.thread_time()
+        challenge = KIND.draw(1 + number % 4, "en")
+        quickest = min(quickest, time.thread_time() - start)
+        assert len(challenge.media.content) < 6000
+    assert quickest <= 0.008
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("characters", "abcdefghj"),
+        ("characters", "abcdefghjkk"),
+        ("characters", "ABCDEFGHJK"),
+        ("characters", "abcdefghj "),
+        ("characters", "abcdefghj\u200b"),
+        ("characters", "abcdefghj!"),
+        ("characters", "abcdefghj²"),
+        ("characters", "abcdefghjאב"),
+        ("characters", "abcdefghj\u1100\u1161"),
+        ("characters", "".join(map(chr, range(0x4E00, 0x4E00 + 101)))),
+        ("characters", list("abcdefghjk")),
+        ("characters", None),
+        ("length", 3),
+        ("length", 11),
+        ("length", 6.0),
+        ("length", "6"),
+        ("length", True),
+        ("width", 167),
+        ("width", 601),
+        ("width", None),
+        ("height", 49),
+        ("height", 201),
+        ("height", 100.0),
+        ("fonts", ()),
+        ("fonts", "font.ttf"),
+        ("fonts", b"font.ttf"),
+        ("fonts", Path("font.ttf")),
+        ("fonts", ("/nowhere/font.ttf",)),
+        ("fonts", (Path(__file__).parent,)),
+        ("fonts", (7,)),
+        ("fonts", (__file__,)),
+        ("fonts", (__file__,) * 17),
+    ],
+)
+def test_a_mistake_in_an_option_stops_the_start(option: str, value: object) -> None:
+    """A wrong value raises a ValueError of one sentence that begins with the option's name and says what is wanted."""
+    options: Any = {option: value}
+    with pytest.raises(ValueError, match=rf"(?s)\A{option}: got .*, wanted .*\.\Z"):
+        ImageKind(**options)
+
+
+def test_options_are_given_by_name() -> None:
+    """A position says nothing about what is meant, so it is not taken."""
+    arguments: Any = ("abcdefghjk",)
+    with pytest.raises(TypeError):
+        ImageKind(*arguments)
+
+
+def test_a_font_without_one_of_the_characters_stops_the_start() -> None:
+    """A missing glyph is told with the font and the character, before any picture is asked for."""
+    with pytest.raises(ValueError, match=r"fonts: got '.+\.[to]tf' without a glyph for '字'"):
+        ImageKind(characters="abcdefghjk字")
+
+
+@pytest.fixture
+def fonts() -> Iterator[list[Path]]:
+    with resources.as_file(resources.files("gatepost.fonts")) as folder:
+        yield sorted(path for path in folder.iterdir() if path.suffix in (".ttf", ".otf"))
+
+
+def test_the_fonts_ship_with_their_licences(fonts: list[Path]) -> None:
+    """There are five fonts or more, none of them large, each with its copyright and its whole licence beside it."""
+    assert len(fonts) >= 5
+    assert sum(font.stat().st_size for font in fonts) < 1_500_000
+    for font in fonts:
+        licence = font.with_name(font.stem.split("-")[0] + ".LICENSE.txt").read_text(encoding="utf-8")
+        assert licence.startswith("Copyright ")
+        assert "SIL OPEN FONT LICENSE Version 1.1" in licence
+        assert licence.rstrip().endswith("OTHER DEALINGS IN THE FONT SOFTWARE.")
+        assert font.stat().st_size < 400_000
+
+
+def test_named_fonts_are_used(fonts: list[Path]) -> None:
+    """Paths, as strings or path objects, replace the bundled fonts."""
+    kind = ImageKind(fonts=[fonts[0], str(fonts[1])])
+    assert len(kind.draw(1, "en").answer) == 6
+
+
+def test_pillow_is_not_loaded_until_the_first_picture() -> None:
+    """Importing the module and making the default kind load neither Pillow nor a font."""
+    program = (
+        "import sys; from gatepost.challenges.image import ImageKind; kind = ImageKind(); print('PIL' in sys.modules);"
+        "kind.draw(1, 'en'); print('PIL' in sys.modules)"
+    )
+    assert run(program).split() == ["False", "True"]
+
+
+def test_i6_glyphs_are_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pictures are drawn, each font is opened once, and what is kept of it then serves all of them."""
+    opened = []
+    truetype = ImageFont.truetype
+
+    def counting(*arguments: Any, **named: Any) -> ImageFont.FreeTypeFont:
+        opened.append(arguments)
+        return truetype(*arguments, **named)
+
+    monkeypatch.setattr(ImageFont, "truetype", counting)
+    kind = ImageKind()
+    for _ in range(60):
+        kind.draw(1, "en")
+    assert len(opened) == 6
+
+
+def test_i11_threads_draw_at_once() -> None:
+    """Eight threads that share a fresh instance all get good pictures of their own."""
+    kind, barrier = ImageKind(), threading.Barrier(8)
+    drawn: list[Challenge] = []
+
+    def work() -> None:
+        barrier.wait(10)
+        drawn.extend(kind.draw(1, "en") for _ in range(10))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(drawn) == 80
+    assert len({challenge.media.content for challenge in drawn}) == 80
+    for challenge in drawn:
+        picture(challenge).load()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_i11_parent_and_child_draw_differently_after_a_fork() -> None:
+    """A kind made and used before a fork works in both processes, and neither repeats the other."""
+    program = (
+        "import os; from gatepost.challenges.image import ImageKind; kind = ImageKind(); kind.draw(1, 'en')\n"
+        "child = os.fork(); os.write(1, kind.draw(1, 'en').answer.encode() + b' ')\n"
+        "if child: assert os.waitpid(child, 0)[1] == 0"
+    )
+    first, second = run(program).split()
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("bdefhj", "bdefhj"),
+        ("BDEFHJ", "bdefhj"),
+        (" bd ef\thj\r\n", "bdefhj"),
+        ("b\u00a0d\u2003e\u200bf\ufeffh\u00adj", "bdefhj"),
+        ("b\u2060d\u3164e\ufe0ff\u034fhj", "bdefhj"),
+        ("\uff42\uff44\uff45\uff46\uff48\uff4a", "bdefhj"),
+        ("\ud800bd", "bd"),
+        ("6aecn8z5ui", "bdeeh32svj"),
+        ("o09gq", "o09gq"),
+        ("", ""),
+        (" \t\u200b", ""),
+        ("b" * 10_000_000, ""),
+        ("\ufdfa" * 150, ""),
+    ],
+)
+def test_what_was_typed_is_read_kindly(text: str, wanted: str) -> None:
+    """Case, width, spaces and invisible characters do not matter, look-alikes are taken for the one in use."""
+    assert answered(text) == wanted
+
+
+def test_no_answer_is_empty() -> None:
+    """A missing field is the empty string, which is never right."""
+    assert KIND.normalise({}, b"") == ""
+
+
+def test_look_alikes_that_are_both_in_use_are_told_apart() -> None:
+    """Characters of the alphabet are never taken for another one."""
+    kind = ImageKind(characters="0123456789bsz")
+    assert answered("0123456789bsz o l", kind) == "0123456789bsz01"
+
+
+@given(text=typed)
+def test_normalise_is_idempotent(text: str) -> None:
+    """What normalise returns it leaves as it is."""
+    once = answered(text)
+    assert answered(once) == once
+
+
+@given(text=st.text(alphabet=CHARACTERS, max_size=10), spaces=st.lists(st.sampled_from(" \t\u00a0\u200b"), max_size=10))
+def test_case_and_spaces_do_not_matter(text: str, spaces: list[str]) -> None:
+    """Upper case and spaces anywhere give the same as the plain answer, which is itself."""
+    spread = "".join(a + b for a, b in zip(text.upper().ljust(10), [*spaces, *[""] * 10], strict=False))
+    assert answered(spread) == answered(text) == text
+
+
+@given(text=typed)
+def test_nothing_unseen_is_left(text: str) -> None:
+    """The result has no spaces or controls, has no more case to fold, and is bounded."""
+    result = answered(text)
+    assert "".join(result.split()) == result == unicodedata.normalize("NFKC", result.casefold())
+    assert len(result) <= 200
+
+
+def test_every_answer_is_its_own_normal_form() -> None:
+    """The answer of a challenge is what normalise makes of it, whatever the case it is typed in."""
+    for kind in (KIND, ImageKind(characters="0123456789bszåñé")):
+        for _ in range(20):
+            answer = kind.draw(1, "en").answer
+            assert answered(answer, kind) == answered(answer.upper(), kind) == answer
