@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Generator
 from functools import partial
+from typing import Any
 
 import pytest
-from twins import TWINS, Twin, make_twin
 
 from gatepost.testing import ManualClock
+from twins import TWINS, Twin, make_twin
 
 
 @pytest.fixture(params=TWINS)
@@ -20,3 +22,14 @@ def twin_of(request: pytest.FixtureRequest) -> Callable[..., Twin]:
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Where everything must be there, a skip is a failure."""
+    report = yield
+    skipped = isinstance(report, pytest.TestReport) and report.skipped and not hasattr(report, "wasxfail")
+    if skipped and os.environ.get("GATEPOST_NO_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and nothing may be skipped here: {report.longrepr}"
+    return report

@@ -52,10 +52,6 @@ def luminance(colour: Colour) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(light: Colour, dark: Colour) -> float:
-    return (luminance(light) + 0.05) / (luminance(dark) + 0.05)
-
-
 def run(program: str) -> str:
     """What a fresh interpreter prints."""
     done = subprocess.run(  # noqa: S603 - our own program
@@ -91,11 +87,10 @@ def test_it_is_a_kind() -> None:
 def test_answers_are_made_of_the_characters(options: dict[str, Any], characters: str, length: int) -> None:
     """Every answer has the length asked for, uses only the characters, all of them in time, and no twins."""
     kind = ImageKind(**options)
-    answers = [kind.draw(1, "en").answer for _ in range(60)]
+    answers = [kind.draw(1, "en").answer for _ in range(120)]
     assert all(len(answer) == length for answer in answers)
     assert set("".join(answers)) == set(characters)
     assert not any(first == second for answer in answers for first, second in pairwise(answer))
-    assert len(set(answers)) > 50
 
 
 def test_the_default_characters_have_no_look_alikes() -> None:
@@ -119,17 +114,10 @@ def test_the_picture_is_a_png_of_the_size_that_is_declared(size: tuple[int, int]
 
 
 def test_ink_stands_out_from_the_ground() -> None:
-    """In 50 pictures ink has at least 4.5 to 1 against a lighter ground, and all else lies between the two."""
+    """In 50 pictures the one ink has 4.5 to 1 or more against a lighter ground; all else is a few blends at edges."""
     for number in range(50):
-        (_, ground), (_, ink), *blends = colours(KIND.draw(1 + number % 4, "en"))
-        assert contrast(ground, ink) >= 4.5
-        assert all(luminance(ink) <= luminance(blend) <= luminance(ground) for _, blend in blends)
-
-
-def test_letters_and_arcs_have_one_ink() -> None:
-    """No picture has more colours than the ground, one ink, and the few blends at their edges; most ink is pure."""
-    for _ in range(20):
-        (_, _), (pure, _), *blends = colours(KIND.draw(4, "en"))
+        (_, ground), (pure, ink), *blends = colours(KIND.draw(1 + number % 4, "en"))
+        assert (luminance(ground) + 0.05) / (luminance(ink) + 0.05) >= 4.5
         assert len(blends) <= 6
         assert all(count < pure / 4 for count, _ in blends)
 
@@ -137,19 +125,12 @@ def test_letters_and_arcs_have_one_ink() -> None:
 def test_pictures_differ_in_colour() -> None:
     """Ground and ink vary from picture to picture."""
     pairs = [tuple(colour for _, colour in colours(KIND.draw(1, "en"))[:2]) for _ in range(20)]
-    assert len({ground for ground, _ in pairs}) > 10
-    assert len({ink for _, ink in pairs}) > 10
+    assert min(len(set(column)) for column in zip(*pairs, strict=True)) > 10
 
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {},
-        {"width": 168, "height": 200},
-        {"width": 600, "height": 50},
-        {"width": 280, "length": 10},
-        {"characters": "mwäöüéèêçfjpy", "width": 170},
-    ],
+    [{}, {"width": 168, "height": 200}, {"height": 50}, {"width": 280, "length": 10}, {"characters": "mwäöüéèêçfjpy"}],
 )
 @pytest.mark.parametrize("level", [1, 4])
 def test_nothing_is_cut_off_at_the_border(options: dict[str, Any], level: int) -> None:
@@ -173,33 +154,15 @@ def test_two_pictures_of_one_answer_differ() -> None:
     assert len({challenge.media.content for challenge in drawn}) == 10
 
 
-def test_the_answer_is_not_in_the_bytes() -> None:
-    """A challenge's picture, data and repr do not give the answer away."""
-    for _ in range(20):
-        challenge = KIND.draw(1, "en")
-        assert challenge.answer.encode() not in challenge.media.content
-        assert challenge.answer not in repr(challenge)
-
-
-def test_the_global_generator_is_left_alone() -> None:
-    """Drawing neither reads nor moves the state of the module random, and reseeding it repeats nothing."""
-    drawn = []
-    for _ in range(2):
-        random.seed(7)
-        before = random.getstate()
-        drawn.append(KIND.draw(1, "en"))
-        assert random.getstate() == before
-    assert drawn[0].answer != drawn[1].answer
-    assert drawn[0].media.content != drawn[1].media.content
-
-
 @pytest.mark.usefixtures("same_answer")
-def test_reseeding_the_global_generator_repeats_no_layout() -> None:
-    """The layout of one answer differs although the global generator was seeded alike."""
+def test_the_global_generator_is_left_alone() -> None:
+    """Drawing does not move the state of the module random, and seeding that repeats no layout."""
     contents = set()
     for _ in range(5):
         random.seed(7)
+        before = random.getstate()
         contents.add(KIND.draw(1, "en").media.content)
+        assert random.getstate() == before
     assert len(contents) == 5
 
 
@@ -215,55 +178,28 @@ def test_pictures_are_small_and_quick() -> None:
     assert quickest <= 0.008
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("characters", "abcdefghj"),
-        ("characters", "abcdefghjkk"),
-        ("characters", "ABCDEFGHJK"),
-        ("characters", "abcdefghj "),
-        ("characters", "abcdefghj\u200b"),
-        ("characters", "abcdefghj!"),
-        ("characters", "abcdefghj²"),
-        ("characters", "abcdefghjאב"),
-        ("characters", "abcdefghj\u1100\u1161"),
-        ("characters", "".join(map(chr, range(0x4E00, 0x4E00 + 101)))),
-        ("characters", list("abcdefghjk")),
-        ("characters", None),
-        ("length", 3),
-        ("length", 11),
-        ("length", 6.0),
-        ("length", "6"),
-        ("length", True),
-        ("width", 167),
-        ("width", 601),
-        ("width", None),
-        ("height", 49),
-        ("height", 201),
-        ("height", 100.0),
-        ("fonts", ()),
-        ("fonts", "font.ttf"),
-        ("fonts", b"font.ttf"),
-        ("fonts", Path("font.ttf")),
-        ("fonts", ("/nowhere/font.ttf",)),
-        ("fonts", (Path(__file__).parent,)),
-        ("fonts", (7,)),
-        ("fonts", (__file__,)),
-        ("fonts", (__file__,) * 17),
+MISTAKES: dict[str, list[object]] = {
+    "characters": [
+        *("abcdefghj", "abcdefghjkk", "ABCDEFGHJK", "abcdefghj ", "abcdefghj\u200b", "abcdefghj!", "abcdefghj\u00b2"),
+        *("abcdefghj\u05d0\u05d1", "abcdefghj\u1100\u1161", "".join(map(chr, range(0x4E00, 0x4E00 + 101)))),
+        *(list("abcdefghjk"), None),
     ],
-)
+    "length": [3, 11, 6.0, "6", True],
+    "width": [167, 601, None],
+    "height": [49, 201, 100.0],
+    "fonts": [
+        *((), "font.ttf", b"font.ttf", Path("font.ttf"), ("/nowhere/font.ttf",), (Path(__file__).parent,), (7,)),
+        *((__file__,), (__file__,) * 17),
+    ],
+}
+
+
+@pytest.mark.parametrize(("option", "value"), [(option, value) for option in MISTAKES for value in MISTAKES[option]])
 def test_a_mistake_in_an_option_stops_the_start(option: str, value: object) -> None:
     """A wrong value raises a ValueError of one sentence that begins with the option's name and says what is wanted."""
     options: Any = {option: value}
     with pytest.raises(ValueError, match=rf"(?s)\A{option}: got .*, wanted .*\.\Z"):
         ImageKind(**options)
-
-
-def test_options_are_given_by_name() -> None:
-    """A position says nothing about what is meant, so it is not taken."""
-    arguments: Any = ("abcdefghjk",)
-    with pytest.raises(TypeError):
-        ImageKind(*arguments)
 
 
 def test_a_font_without_one_of_the_characters_stops_the_start() -> None:
@@ -374,10 +310,6 @@ def test_i11_parent_and_child_draw_differently_after_a_fork() -> None:
 def test_what_was_typed_is_read_kindly(text: str, wanted: str) -> None:
     """Case, width, spaces and invisible characters do not matter, look-alikes are taken for the one in use."""
     assert answered(text) == wanted
-
-
-def test_no_answer_is_empty() -> None:
-    """A missing field is the empty string, which is never right."""
     assert KIND.normalise({}, b"") == ""
 
 

@@ -313,9 +313,9 @@ class WsgiTwin(Twin):
             environ["wsgi.input_terminated"] = True
         started: list[Any] = []
 
-        def start_response(status: str, headers: Any, exc_info: Any = None) -> Callable[[bytes], object]:
+        def start_response(status: str, headers: Any, _exc_info: Any = None) -> Callable[[bytes], object]:
             started[:] = [status, headers]
-            return lambda data: None
+            return started.append
 
         result = self.middleware(environ, start_response)
         body = b"".join(result)

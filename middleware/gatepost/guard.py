@@ -66,6 +66,7 @@ class Guard:
         self._clients: ClientMeters | None = None
         if rule.above_per_client:
             self._clients = ClientMeters(rule.above_per_client, rule.hold, settings.clients_size, self._client_changed)
+        self._proxy_told = False
         self._lock = threading.Lock()
         self._reasons: Counter[str] = Counter()
         self._challenged = 0
@@ -85,6 +86,14 @@ class Guard:
                 return choose(request)
             except Exception:
                 log.exception("The 'client' callable failed; the address of the connection is used instead.")
+        if not self._proxy_told and _looks_proxied(request):
+            self._proxy_told = True
+            log.warning(
+                "Requests of rule %r bear a forwarded header that names another address than the connection's. If a "
+                "proxy stands in front, all its visitors share one client's limits: let the server or framework read "
+                "the header (uvicorn --proxy-headers, werkzeug's ProxyFix), or set 'client'.",
+                self.rule.name,
+            )
         return network_of(request.peer)
 
     def screen(self, make: Callable[[Any], Request], raw: Any, now: float) -> tuple[Request, Demand] | None:
@@ -247,6 +256,12 @@ class Guard:
         else:
             log.info("Rule %r is calm again for client %s.", self.rule.name, alias)
             self._report(Event("released", self.rule.name, at, cause, alias))
+
+
+def _looks_proxied(request: Request) -> bool:
+    """Whether somebody forwarded this request, and nobody put the forwarded address in the connection's place."""
+    said = ",".join(request.headers.all("x-forwarded-for") + request.headers.all("forwarded"))
+    return bool(said) and bool(request.peer) and str(request.peer) not in said
 
 
 def network_of(peer: str | None) -> str | None:
