@@ -7,7 +7,7 @@ import hmac
 import logging
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
@@ -59,7 +59,7 @@ class Gate:
         self._strangers_told = False
         self._started = settings.clock()
         self.guards = [
-            Guard(rule, mine, settings, self.alias, self._near(next(iter(mine))), self._report)
+            Guard(rule, mine, settings, self.alias, self._filler(rule.mode, next(iter(mine))), self._report)
             for rule, mine in zip(settings.rules, kinds, strict=True)
         ]
         self.pool = Pool(
@@ -139,11 +139,14 @@ class Gate:
         day = int(self.settings.clock() // _DAY).to_bytes(8, "big", signed=True)
         return hmac.digest(self.tokens.client_key, day + client.encode("utf-8", "surrogatepass"), "sha256")[:12].hex()
 
-    def _near(self, kind: str) -> Any:
-        def near() -> None:
-            self.pool.start((kind, 1, self._locale))
+    def _filler(self, mode: Mode, kind: str) -> Callable[[], None]:
+        """What a rule calls when it nears its threshold: filling begins before the first challenge is due."""
 
-        return near
+        def fill() -> None:
+            if mode is not Mode.OBSERVE:
+                self.pool.start((kind, 1, self._locale))
+
+        return fill
 
     def _still_needed(self) -> bool:
         now = self.settings.clock()

@@ -122,7 +122,7 @@ class Guard:
         if not demand.level or self._exempt(request):
             return None
         if self.rule.mode is Mode.OBSERVE:
-            self.note(Reason.WOULD_CHALLENGE)
+            self._observed(request, demand.reason)
             return None
         with self._lock:
             self._held += 1
@@ -217,6 +217,13 @@ class Guard:
         """A request was answered with a page that holds no challenge."""
         self.note(reason)
         self._report(Event("refused", self.rule.name, now, reason.value, client))
+
+    def _observed(self, request: Request, reason: Reason) -> None:
+        self.note(Reason.WOULD_CHALLENGE)
+        client = self.client(request)
+        alias = self._alias(client) if client else ""
+        log.info("Rule %r would have challenged client %s (%s).", self.rule.name, alias or "unknown", reason.value)
+        self._report(Event("observed", self.rule.name, self._settings.clock(), Reason.WOULD_CHALLENGE.value, alias))
 
     def stats(self, now: float) -> RuleStats:
         """The counts so far. Changes nothing."""

@@ -242,8 +242,8 @@ class Reason(StrEnum):
 class Event:
     """One thing that happened, for ``on_event``.
 
-    ``name`` is ``engaged``, ``released``, ``challenged``, ``delivered`` or ``refused``; ``at`` is seconds since the
-    epoch; ``client`` is a keyed hash that changes daily, or empty.
+    ``name`` is ``engaged``, ``released``, ``challenged``, ``delivered``, ``refused`` or ``observed``; ``at`` is seconds
+    since the epoch; ``client`` is a keyed hash that changes daily, or empty.
     """
 
     name: str
