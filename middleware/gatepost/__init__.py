@@ -6,7 +6,8 @@ The middleware classes are :class:`gatepost.asgi.GatepostMiddleware` and :class:
 from .gate import Gate
 from .guard import RuleStats
 from .protocols import Challenge, Event, Headers, Kind, Media, Mode, Reason, Request, State, Store
-from .settings import Rate, Rule, Settings
+from .rules import Rate, Rule
+from .settings import Settings
 
 __all__ = [
     "Challenge",

@@ -13,7 +13,8 @@ from typing import Any
 
 from .meter import ClientMeters, Meter
 from .protocols import Event, Kind, Mode, Reason, Request, State
-from .settings import Bound, Settings
+from .rules import Bound
+from .settings import Settings
 
 log = logging.getLogger("gatepost")
 

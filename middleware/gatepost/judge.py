@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .form import AnswerForm
 from .protocols import Kind, Reason
-from .settings import Bound
+from .rules import Bound
 from .tokens import Token, Tokens, digest
 
 log = logging.getLogger("gatepost")

@@ -18,7 +18,7 @@ from functools import partial
 from cachetools import LRUCache
 
 from .protocols import State
-from .settings import Rate
+from .rules import Rate
 
 NEVER = float("-inf")
 
@@ -29,33 +29,37 @@ class Window:
     __slots__ = ("current", "period", "previous", "start")
 
     def __init__(self, period: float) -> None:
-        self.period = period
+        # Floats all of them, the counts too: mixed arithmetic takes longer, and the calm path does it.
+        self.period = float(period)
         self.start = NEVER  # when the running bucket began
-        self.current = 0
-        self.previous = 0
+        self.current = 0.0
+        self.previous = 0.0
 
     def _roll(self, now: float) -> None:
         elapsed = now - self.start
         if elapsed < 0:  # the clock went back: keep the counts, so that this is no way to calm a rule
             self.start = now - now % self.period
             return
-        self.previous = self.current if elapsed < 2 * self.period else 0
-        self.current = 0
+        self.previous = self.current if elapsed < 2 * self.period else 0.0
+        self.current = 0.0
         self.start = now - now % self.period
 
     def estimate(self, now: float) -> float:
         """How many events the last ``period`` seconds hold, about."""
         elapsed = now - self.start
-        if not 0 <= elapsed < self.period:
+        if not 0.0 <= elapsed < self.period:
             self._roll(now)
             elapsed = now - self.start
         return self.current + self.previous * (1.0 - elapsed / self.period)
 
     def add(self, now: float) -> float:
         """Count one event; the estimate with it."""
-        estimate = self.estimate(now)
-        self.current += 1
-        return estimate + 1.0
+        elapsed = now - self.start
+        if not 0.0 <= elapsed < self.period:
+            self._roll(now)
+            elapsed = now - self.start
+        self.current += 1.0
+        return self.current + self.previous * (1.0 - elapsed / self.period)
 
     def peek(self, now: float) -> float:
         """Like :meth:`estimate`, without moving the buckets on."""
@@ -151,7 +155,7 @@ class Meter:
         """Take back the submission that was counted last; a level it brought about stays."""
         with self._lock:
             self.total -= 1
-            self._window.current = max(0, self._window.current - 1)
+            self._window.current = max(0.0, self._window.current - 1.0)
 
     def _rise(self, now: float, estimate: float) -> bool:
         """Take in a submission past the quiet range; whether it engaged the meter."""

@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from .effects import Busy, Draw
 from .meter import Limiter
 from .protocols import Challenge, Clock, Kind
-from .settings import Rate
+from .rules import Rate
 
 log = logging.getLogger("gatepost")
 

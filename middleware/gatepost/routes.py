@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from .settings import Bound
+from .rules import Bound
 
 Finder = Callable[[str], "re.Match[str] | None"]
 
