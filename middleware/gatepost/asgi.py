@@ -11,10 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .asgi_body import Replay, peek, read_body
 from .effects import Claiming, Deliver, Draw, Effect, Fetch, Gone, Pass, ReadBody, Refuse, Show
-from .flow import Steps
 from .form import URLENCODED
 from .gate import Gate, make_gate
 from .guard import Guard
+from .interstitial import Steps
 from .page import Page, Response
 from .protocols import Headers, Reason, Request
 from .routes import strip_prefix
@@ -50,7 +50,8 @@ class GatepostMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        finder = self._finders.get(scope["method"])
+        method = scope["method"]
+        finder = self._finders.get(method)
         if finder is None:
             return await self.app(scope, receive, send)
         prefix = scope.get("root_path")
@@ -58,8 +59,8 @@ class GatepostMiddleware:
         if match is None or DELIVERED in scope:
             return await self.app(scope, receive, send)
         gate = self.gate
-        guard = gate.guards[gate.routes.index(scope["method"], match)]
-        if scope["method"] == "POST" and _urlencoded(scope["headers"]):
+        guard = gate.guards[gate.routes.index(method, match)]
+        if method == "POST" and _urlencoded(scope["headers"]):
             seen = await peek(receive, gate.settings.read_timeout)
             receive = Replay(seen.messages, receive)
             if seen.slow:
@@ -158,8 +159,11 @@ def request_of(scope: Scope) -> Request:
 def _urlencoded(fields: Any) -> bool:
     """Whether any Content-Type of these raw header fields is the one that an answer request has."""
     for name, value in fields:
-        if len(name) == 12 and name.lower() == b"content-type" and value[:_LENGTH].lower() == _URLENCODED:
-            return value[_LENGTH : _LENGTH + 1] in b"; \t,"
+        if len(name) == 12 and name.lower() == b"content-type":
+            if value == _URLENCODED:  # as nearly all clients spell it
+                return True
+            if value[:_LENGTH].lower() == _URLENCODED and value[_LENGTH : _LENGTH + 1] in b"; \t,":
+                return True
     return False
 
 

@@ -8,65 +8,37 @@ here.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
 from .carry import Carry, Where, content_type_flaw, make_head, rebuild, unpack
 from .effects import (
     Body,
-    Busy,
     Claiming,
     Deliver,
     Delivered,
-    Draw,
     Drop,
     Effect,
     Fetch,
     Gone,
-    Holds,
     Keep,
     Limit,
     Pass,
     Read,
     ReadBody,
-    Refuse,
-    Show,
     Verdict,
 )
 from .form import ANSWER_LIMIT, BODY_LIMIT, AnswerForm, parse
 from .guard import Alias, Demand, Guard
-from .judge import Judgement, judge, kind_of
+from .interstitial import UNREAD, Case, Interstitials, Steps
+from .judge import Judgement, judge
 from .negotiate import wants_json
 from .origin import Provenance, Trust, formlike, judge_trust
 from .permits import Permits
-from .protocols import Challenge, Claim, Reason, Request
+from .protocols import Claim, Reason, Request
 from .settings import Settings
 from .tokens import FORM, HEADER, Token, Tokens, digest, new_id, path_digest
-
-Steps = Generator[Effect, Any, Verdict]
-
-
-# The token of an answer that has not been read yet.
-_UNREAD = Token(path=b"", carry=None, submission=b"", store=b"", first=0, end=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One answer, or one submission about to be challenged: what every step of it needs."""
-
-    guard: Guard
-    request: Request
-    client: str  # a keyed hash, or empty
-    token: Token  # of a first challenge: only the lineage
-    carry: Carry | None = None
-    trust: Trust = Trust.FULL
-    closing: bool = False
-
-    @property
-    def json(self) -> bool:
-        """An answer by header is answered by JSON; an answer by form always by a page."""
-        return self.carry is None
 
 
 class Flow:
@@ -91,6 +63,7 @@ class Flow:
         self._identity = identity
         self._alias = alias
         self._strangers = strangers
+        self._pages = Interstitials(settings, tokens, identity)
         self._leeway = int(settings.leeway * 1000)
 
     def _now(self) -> int:
@@ -114,14 +87,14 @@ class Flow:
         if request.method != "POST" or wants_json(request):
             return (yield from self._drain_and_show(case, demand.reason, demand.level))
         if content_type_flaw(request):
-            return self._refuse(case, Reason.CONTENT_TYPE, 400)
+            return self._pages.refuse(case, Reason.CONTENT_TYPE, 400)
         body: Body = yield ReadBody(max(self._settings.carry_limit, self._settings.keep_limit))
         trouble = self._trouble(case, body)
         if trouble is not None:
             return trouble
         carry = yield from self._pack(case, body)
         case = replace(case, carry=carry, closing=body.closing, token=replace(case.token, carry=carry.digest))
-        return (yield from self._show(case, demand.reason, demand.level))
+        return (yield from self._pages.show(case, demand.reason, demand.level))
 
     def _permitted(self, guard: Guard, request: Request) -> Generator[Effect, Any, bool]:
         longest = int(guard.rule.permit_lifetime * 1000) + self._leeway
@@ -154,15 +127,15 @@ class Flow:
             if body.ended is Read.GONE:
                 return Gone()
             case = replace(case, closing=body.closing)
-        return (yield from self._show(case, reason, level, kind=kind, retry_after=retry_after))
+        return (yield from self._pages.show(case, reason, level, kind=kind, retry_after=retry_after))
 
     def _trouble(self, case: Case, body: Body) -> Verdict | None:
         if body.ended is Read.GONE:
             return Gone()
         if body.ended is Read.SLOW:
-            return self._refuse(case, Reason.TOO_SLOW, 408, closing=True)
+            return self._pages.refuse(case, Reason.TOO_SLOW, 408, closing=True)
         if body.ended is Read.OVERLOADED:
-            return self._refuse(case, Reason.OVERLOADED, 503, retry_after=5, closing=body.closing)
+            return self._pages.refuse(case, Reason.OVERLOADED, 503, retry_after=5, closing=body.closing)
         return None
 
     def _pack(self, case: Case, body: Body) -> Generator[Effect, Any, Carry]:
@@ -225,7 +198,7 @@ class Flow:
     def answer(self, guard: Guard, request: Request) -> Steps:
         """A request whose body begins like an answer."""
         client = self._client(guard, request)
-        case = Case(guard, request, client, _UNREAD)
+        case = Case(guard, request, client, UNREAD)
         body: Body = yield ReadBody(BODY_LIMIT)
         trouble = self._trouble(case, body)
         if trouble is not None:
@@ -234,14 +207,14 @@ class Flow:
         form = parse(body.data) if body.ended is Read.WHOLE and not content_type_flaw(request) else None
         token = self._tokens.read(FORM, form.token) if form is not None else None
         if form is None or token is None or not _same_target(token, request):
-            return self._refuse(case, Reason.FORGED, 400)
+            return self._pages.refuse(case, Reason.FORGED, 400)
         carry = unpack(form.carry, token.carry or b"")
         if carry is None:
-            return self._refuse(case, Reason.FORGED, 400)
+            return self._pages.refuse(case, Reason.FORGED, 400)
         said = carry.head.provenance
         trust = judge_trust(said, request, formlike(carry.head.content_type, carry.head.content_encoding))
         if trust is Trust.NONE:
-            return self._refuse(case, Reason.FOREIGN, 400)
+            return self._pages.refuse(case, Reason.FOREIGN, 400)
         if trust is Trust.NARROW:
             carry = Carry.pack(carry.head.narrowed(Provenance.of(request.headers)), carry.body)
         case = replace(case, token=replace(token, carry=carry.digest), carry=carry, trust=trust)
@@ -252,22 +225,24 @@ class Flow:
         now = self._now()  # taken after the body had arrived: a slow upload makes an earlier check stale
         found = yield Delivered(token.submission, token.end)
         if found is Claim.DELIVERED:
-            return self._refuse(case, Reason.ALREADY_SENT, 409)
+            return self._pages.refuse(case, Reason.ALREADY_SENT, 409)
         if found is Claim.FORGOTTEN or now >= token.end:
-            return self._refuse(case, Reason.ENDED, 410)
+            return self._pages.refuse(case, Reason.ENDED, 410)
         demand = guard.demanded(request, now / 1000)
         if token.store != self._identity():
             self._strangers(token)
-            return (yield from self._reissue(case, Reason.RESTARTED, demand.level if demand else 0, maybe_sent=True))
+            return (
+                yield from self._pages.reissue(case, Reason.RESTARTED, demand.level if demand else 0, maybe_sent=True)
+            )
         if demand is None:
             demand = guard.admit(request, now / 1000)
             if demand is None:
                 return (yield from self._deliver(case, Reason.CALMED, None))
-            return (yield from self._reissue(case, demand.reason, demand.level))
+            return (yield from self._pages.reissue(case, demand.reason, demand.level))
         if not form.another and token.mac:
             wait = yield from self._failing(case)
             if wait:
-                return (yield from self._reissue(case, Reason.FAILURE_LIMIT, 0, retry_after=wait))
+                return (yield from self._pages.reissue(case, Reason.FAILURE_LIMIT, 0, retry_after=wait))
         judgement = judge(token, form, guard.rule, guard.kinds, self._tokens, now, self._leeway)
         if judgement.reason is Reason.SOLVED:
             return (yield from self._deliver(case, Reason.SOLVED, token.nonce))
@@ -275,7 +250,7 @@ class Flow:
         if judgement.burn and (yield Claiming(token.nonce, token.expires)) is not Claim.NEW:
             reason = Reason.USED
         yield from self._count_failure(case, reason)
-        return (yield from self._reissue(case, reason, demand.level, kind=judgement.kind))
+        return (yield from self._pages.reissue(case, reason, demand.level, kind=judgement.kind))
 
     def _failing(self, case: Case) -> Generator[Effect, Any, float]:
         """For how long this client's answers are not looked at, in seconds."""
@@ -303,14 +278,14 @@ class Flow:
         if body is None:
             lost = (Reason.LOST, 410) if carry.head.where is Where.KEPT else (Reason.NOT_KEPT, 413)
             if nonce is not None and (yield Claiming(nonce, token.expires)) is not Claim.NEW:
-                return (yield from self._reissue(case, Reason.USED, token.level))
-            return self._refuse(case, *lost, cookie=self._permit(case, 1) if nonce is not None else "")
+                return (yield from self._pages.reissue(case, Reason.USED, token.level))
+            return self._pages.refuse(case, *lost, cookie=self._permit(case, 1) if nonce is not None else "")
         found = yield Claiming(nonce, token.expires, token.submission, token.end)
         if found is Claim.SPENT:
-            return (yield from self._reissue(case, Reason.USED, token.level))
+            return (yield from self._pages.reissue(case, Reason.USED, token.level))
         if found is not Claim.NEW:
             sent = found is Claim.DELIVERED
-            return self._refuse(case, *((Reason.ALREADY_SENT, 409) if sent else (Reason.ENDED, 410)))
+            return self._pages.refuse(case, *((Reason.ALREADY_SENT, 409) if sent else (Reason.ENDED, 410)))
         if carry.head.where is Where.KEPT:
             yield Drop(token.submission)
         # What came in through a calm gate has just been counted.
@@ -324,108 +299,6 @@ class Flow:
         rule = case.guard.rule
         lifetime = int(rule.permit_lifetime * 1000)
         return self._permits.issue(rule.name, uses, self._now(), lifetime, case.request.scheme == "https")
-
-    def _reissue(
-        self,
-        case: Case,
-        reason: Reason,
-        level: int,
-        *,
-        kind: str = "",
-        retry_after: float = 0,
-        maybe_sent: bool = False,
-    ) -> Steps:
-        """A new interstitial for the same submission, unless its body is gone."""
-        carry = case.carry
-        if carry is not None and carry.head.where is Where.KEPT and not (yield Holds(case.token.submission)):
-            return self._refuse(case, Reason.LOST, 410)
-        kind = kind or kind_of(case.token, case.guard.kinds)
-        return (yield from self._show(case, reason, level, kind=kind, retry_after=retry_after, maybe_sent=maybe_sent))
-
-    def _show(
-        self,
-        case: Case,
-        reason: Reason,
-        level: int,
-        *,
-        kind: str = "",
-        retry_after: float = 0,
-        maybe_sent: bool = False,
-    ) -> Steps:
-        """An interstitial; with level 0, or when no challenge is to be had, the one with a 'Continue' button."""
-        guard, now = case.guard, self._now()
-        kind = kind or next(iter(guard.kinds))
-        challenge: Challenge | None = None
-        told = reason
-        if level:
-            drawn, short = yield from self._draw(case, kind, level, (now - case.token.since) / 1000)
-            if isinstance(drawn, Busy):
-                told, retry_after = short, drawn.retry_after
-            else:
-                challenge = drawn
-        now = self._now()  # drawing may have taken its time
-        expires = min(now + int(guard.rule.lifetime * 1000), case.token.end)
-        nonce = new_id()
-        token = replace(
-            case.token,
-            store=self._identity(),
-            nonce=nonce,
-            kind=digest(kind) if challenge else bytes(8),
-            rule=digest(guard.rule.name),
-            method=digest(case.request.method),
-            level=level if challenge else 0,
-            issued=now,
-            expires=expires,
-            since=now if challenge else case.token.since,
-            mac=self._tokens.mac(nonce, challenge.answer) if challenge else bytes(16),
-            data=challenge.data if challenge else b"",
-            known=True,
-        )
-        guard.challenged(told, now / 1000, case.client)
-        head = case.carry.head if case.carry is not None else None
-        return Show(
-            reason=told,
-            token=self._tokens.issue(token),
-            carry=case.carry.text if case.carry is not None else "",
-            status=guard.rule.status,
-            kind=kind,
-            kinds=tuple(guard.kinds),
-            lifetime=(expires - now) / 1000,
-            remaining=(case.token.end - now) / 1000,
-            challenge=challenge,
-            retry_after=retry_after,
-            length=head.length if head else 0,
-            kept=head is None or head.where is not Where.NOWHERE,
-            maybe_sent=maybe_sent,
-            json=case.json,
-            closing=case.closing,
-        )
-
-    def _draw(
-        self, case: Case, kind: str, level: int, waited: float
-    ) -> Generator[Effect, Any, tuple[Challenge | Busy, Reason]]:
-        """A challenge within the client's limit and the budget, or why not."""
-        if case.client:
-            wait: float = yield Limit("issue", case.client, spend=False)
-            if wait:
-                return Busy(wait), Reason.ISSUE_LIMIT
-        drawn = yield Draw(kind, level, self._settings.locale or "en", case.client, waited)
-        if case.client and not isinstance(drawn, Busy):
-            yield Limit("issue", case.client, spend=True)
-        return drawn, Reason.BUSY
-
-    def _refuse(
-        self,
-        case: Case,
-        reason: Reason,
-        status: int,
-        *,
-        retry_after: float = 0,
-        cookie: str = "",
-        closing: bool = False,
-    ) -> Refuse:
-        case.guard.refused(reason, self._settings.clock(), case.client)
-        return Refuse(reason, status, retry_after, cookie, closing or case.closing)
 
 
 def _same_target(token: Token, request: Request) -> bool:

@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .effects import Deliver, Draw, Effect, Gone, Pass, ReadBody, Refuse, Show, Verdict
-from .flow import Steps
 from .form import URLENCODED
 from .gate import Gate, make_gate
+from .interstitial import Steps
 from .page import Page, Response
 from .protocols import Headers, Reason, Request
 from .settings import Options, Settings
