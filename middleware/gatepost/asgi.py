@@ -54,13 +54,17 @@ class GatepostMiddleware:
         finder = self._finders.get(method)
         if finder is None:
             return await self.app(scope, receive, send)
-        prefix = scope.get("root_path")
-        match = finder(strip_prefix(scope["path"], prefix) if prefix else scope["path"])
+        path, prefix = scope["path"], scope.get("root_path")
+        match = finder(strip_prefix(path, prefix or "") if prefix or path[:1] != "/" else path)
         if match is None or DELIVERED in scope:
             return await self.app(scope, receive, send)
+        fields = scope["headers"]
+        if not isinstance(fields, list) and iter(fields) is fields:  # can be gone through once, as the application will
+            fields = list(fields)
+            scope = {**scope, "headers": fields}
         gate = self.gate
         guard = gate.guards[gate.routes.index(method, match)]
-        if method == "POST" and _urlencoded(scope["headers"]):
+        if _urlencoded(fields) and method.upper() == "POST":
             seen = await peek(receive, gate.settings.read_timeout)
             receive = Replay(seen.messages, receive)
             if seen.slow:
@@ -144,7 +148,7 @@ def request_of(scope: Scope) -> Request:
     client = scope.get("client")
     raw_path = scope.get("raw_path")
     return Request(
-        method=scope["method"],
+        method=scope["method"].upper(),
         path=strip_prefix(scope["path"], prefix),
         headers=Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
         peer=client[0] if client else None,
@@ -159,12 +163,18 @@ def request_of(scope: Scope) -> Request:
 def _urlencoded(fields: Any) -> bool:
     """Whether any Content-Type of these raw header fields is the one that an answer request has."""
     for name, value in fields:
-        if len(name) == 12 and name.lower() == b"content-type":
-            if value == _URLENCODED:  # as nearly all clients spell it
-                return True
-            if value[:_LENGTH].lower() == _URLENCODED and value[_LENGTH : _LENGTH + 1] in b"; \t,":
-                return True
+        if len(name) == 12 and name.lower() == b"content-type" and (value == _URLENCODED or _spelt_otherwise(value)):
+            return True
     return False
+
+
+def _spelt_otherwise(value: bytes) -> bool:
+    """Whether a Content-Type is that with parameters, in other case, or among several that a proxy has joined."""
+    value = value.lower()
+    return _URLENCODED in value and any(
+        part.startswith(_URLENCODED) and part[_LENGTH : _LENGTH + 1] in b"; \t"
+        for part in map(bytes.lstrip, value.split(b","))
+    )
 
 
 def _with_cookie(send: Send, cookie: str) -> Send:

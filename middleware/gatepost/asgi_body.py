@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import types
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -56,6 +57,14 @@ async def peek(receive: Receive, timeout: float) -> Seen:
 
     :param timeout: seconds that this may take.
     """
+    messages: list[Message] = []
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        # Trio: scopes must nest, so one cannot be opened once the receive has begun, which may have one of its own.
+        with anyio.move_on_after(timeout):
+            return Seen(messages, await _look(messages, receive, receive()))
+        return Seen(messages, ours=False, slow=True)
     # Nearly always the first message is there. Then no timer is made, which would cost more than all the rest.
     iterator = receive().__await__()
     try:
@@ -67,9 +76,14 @@ async def peek(receive: Receive, timeout: float) -> Seen:
             return Seen([message], ours)
         messages, first = [message], None
     else:
-        messages, first = [], _resume(iterator, waiting_for)
-    with anyio.move_on_after(timeout):
-        return Seen(messages, await _look(messages, receive, first))
+        first = _resume(iterator, waiting_for)
+    try:
+        # Unlike a cancel scope, this may be entered in the middle of a receive that has opened scopes of its own.
+        async with asyncio.timeout(timeout) as timer:
+            return Seen(messages, await _look(messages, receive, first))
+    except TimeoutError:
+        if not timer.expired():
+            raise
     return Seen(messages, ours=False, slow=True)
 
 

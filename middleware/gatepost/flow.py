@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
-from .carry import Carry, Where, content_type_flaw, make_head, rebuild, unpack
+from .carry import HEAD_LIMIT, Carry, Where, content_type_flaw, make_head, rebuild, unpack
 from .effects import (
     Body,
     Claiming,
@@ -29,7 +29,7 @@ from .effects import (
     ReadBody,
     Verdict,
 )
-from .form import ANSWER_LIMIT, BODY_LIMIT, AnswerForm, parse
+from .form import ANSWER_LIMIT, BODY_LIMIT, URLENCODED, AnswerForm, parse
 from .guard import Alias, Demand, Guard
 from .interstitial import UNREAD, Case, Interstitials, Steps
 from .judge import Judgement, judge
@@ -86,9 +86,11 @@ class Flow:
             return (yield from self._answer_by_header(case, demand))
         if request.method != "POST" or wants_json(request):
             return (yield from self._drain_and_show(case, demand.reason, demand.level))
-        if content_type_flaw(request):
-            return self._pages.refuse(case, Reason.CONTENT_TYPE, 400)
-        body: Body = yield ReadBody(max(self._settings.carry_limit, self._settings.keep_limit))
+        flawed = bool(content_type_flaw(request))
+        # A body that is not wanted is drained all the same, or the page would not reach simple clients.
+        body: Body = yield ReadBody(0 if flawed else max(self._settings.carry_limit, self._settings.keep_limit))
+        if flawed and body.ended is not Read.GONE:
+            return self._pages.refuse(case, Reason.CONTENT_TYPE, 400, closing=body.closing)
         trouble = self._trouble(case, body)
         if trouble is not None:
             return trouble
@@ -98,7 +100,7 @@ class Flow:
 
     def _permitted(self, guard: Guard, request: Request) -> Generator[Effect, Any, bool]:
         longest = int(guard.rule.permit_lifetime * 1000) + self._leeway
-        permit = self._permits.read(request.headers, guard.rule.name, self._now(), longest)
+        permit = self._permits.read(request.headers, guard.rule.name, self._identity(), self._now(), longest)
         for use in range(1, permit.uses + 1) if permit is not None else ():
             assert permit is not None
             if (yield Claiming(permit.nonce(use), permit.expires)) is Claim.NEW:
@@ -122,7 +124,10 @@ class Flow:
         self, case: Case, reason: Reason, level: int, *, kind: str = "", retry_after: float = 0
     ) -> Steps:
         """The JSON form: the client keeps the request itself, so the body is let go unread."""
-        if "expect" not in case.request.headers:
+        if _holds_back(case.request):
+            # Whatever comes next on this connection would be taken for the body.
+            case = replace(case, closing=True)
+        else:
             body: Body = yield ReadBody(0)
             if body.ended is Read.GONE:
                 return Gone()
@@ -160,7 +165,9 @@ class Flow:
         if token is None or not _same_target(token, request):
             return (yield from self._drain_and_show(case, Reason.FORGED, demand.level))
         mine = replace(case, token=token)
-        wait = (yield from self._failing(case)) if token.mac else 0.0
+        # A token of another store is not compared, and its client has to be told that it may have been sent already.
+        compared = token.mac and token.store == self._identity()
+        wait = (yield from self._failing(case)) if compared else 0.0
         if wait:
             return (yield from self._drain_and_show(mine, Reason.FAILURE_LIMIT, 0, retry_after=wait))
         judgement = yield from self._judge_by_header(mine, AnswerForm("", "", {"answer": _header_answer(request)}))
@@ -216,7 +223,10 @@ class Flow:
         if trust is Trust.NONE:
             return self._pages.refuse(case, Reason.FOREIGN, 400)
         if trust is Trust.NARROW:
-            carry = Carry.pack(carry.head.narrowed(Provenance.of(request.headers)), carry.body)
+            head = carry.head.narrowed(Provenance.of(request.headers))
+            if len(head.encode()) > HEAD_LIMIT:  # what the answer says of itself is in it, and can be of any length
+                return self._pages.refuse(case, Reason.FOREIGN, 400)
+            carry = Carry.pack(head, carry.body)
         case = replace(case, token=replace(token, carry=carry.digest), carry=carry, trust=trust)
         return (yield from self._answered(case, form))
 
@@ -276,10 +286,12 @@ class Flow:
         if carry.head.where is Where.KEPT:
             body = yield Fetch(token.submission, carry.head.sha256)
         if body is None:
-            lost = (Reason.LOST, 410) if carry.head.where is Where.KEPT else (Reason.NOT_KEPT, 413)
             if nonce is not None and (yield Claiming(nonce, token.expires)) is not Claim.NEW:
                 return (yield from self._pages.reissue(case, Reason.USED, token.level))
-            return self._pages.refuse(case, *lost, cookie=self._permit(case, 1) if nonce is not None else "")
+            cookie = self._permit(case, 1) if nonce is not None else ""
+            if carry.head.where is Where.KEPT:
+                return (yield from self._pages.gone(case, cookie))
+            return self._pages.refuse(case, Reason.NOT_KEPT, 413, cookie=cookie)
         found = yield Claiming(nonce, token.expires, token.submission, token.end)
         if found is Claim.SPENT:
             return (yield from self._pages.reissue(case, Reason.USED, token.level))
@@ -298,7 +310,8 @@ class Flow:
     def _permit(self, case: Case, uses: int) -> str:
         rule = case.guard.rule
         lifetime = int(rule.permit_lifetime * 1000)
-        return self._permits.issue(rule.name, uses, self._now(), lifetime, case.request.scheme == "https")
+        secure = case.request.scheme == "https"
+        return self._permits.issue(rule.name, uses, self._identity(), self._now(), lifetime, secure)
 
 
 def _same_target(token: Token, request: Request) -> bool:
@@ -306,6 +319,12 @@ def _same_target(token: Token, request: Request) -> bool:
     if token.path != path_digest(request.path, request.query):
         return False
     return not token.known or token.method == digest(request.method)
+
+
+def _holds_back(request: Request) -> bool:
+    """Whether the client waits to be asked for the body. The look at an urlencoded one has asked for it already."""
+    looked_at = request.method == "POST" and URLENCODED in request.headers.get("content-type").lower()
+    return "expect" in request.headers and not looked_at
 
 
 def _header_answer(request: Request) -> str:

@@ -176,7 +176,8 @@ class Guard:
                 address = ipaddress.ip_address(request.peer)
             except ValueError:
                 address = None
-            if address is not None and any(address in network for network in rule.networks):
+            mapped = getattr(address, "ipv4_mapped", None)  # how a server that listens on both tells an IPv4 peer
+            if address is not None and any(address in net or (mapped and mapped in net) for net in rule.networks):
                 return True
         for exemption in rule.exemptions:
             try:

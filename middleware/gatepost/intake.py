@@ -12,6 +12,8 @@ from .settings import KIB
 #: A body that arrives at this many bytes a second is never too slow: a large upload on a poor line is not an attack.
 FAIR_RATE = 16 * KIB
 
+_NEVER = 10**19  # a length that no body reaches
+
 
 class Buffer:
     """Counts the bytes that all requests of this process hold while their bodies are read."""
@@ -57,7 +59,10 @@ class Pace:
 def declared_length(text: str) -> int | None:
     """The number in a ``Content-Length``, if it is one; a hint, never a promise."""
     text = text.strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    if not text.isascii() or not text.isdigit():
+        return None
+    digits = text.lstrip("0") or "0"
+    return int(digits) if len(digits) < 20 else _NEVER  # not unknown, or what came before the client left were all
 
 
 class Intake:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .carry import Carry, Where
-from .effects import Busy, Draw, Effect, Holds, Limit, Refuse, Show, Verdict
+from .effects import Busy, Delivered, Draw, Effect, Holds, Limit, Refuse, Show, Verdict
 from .guard import Guard
 from .judge import kind_of
 from .origin import Trust
-from .protocols import Challenge, Reason, Request
+from .protocols import Challenge, Claim, Reason, Request
 from .settings import Settings
 from .tokens import Token, Tokens, digest, new_id
 
@@ -64,9 +64,15 @@ class Interstitials:
         """A new interstitial for the same submission, unless its body is gone."""
         carry = case.carry
         if carry is not None and carry.head.where is Where.KEPT and not (yield Holds(case.token.submission)):
-            return self.refuse(case, Reason.LOST, 410)
+            return (yield from self.gone(case))
         kind = kind or kind_of(case.token, case.guard.kinds)
         return (yield from self.show(case, reason, level, kind=kind, retry_after=retry_after, maybe_sent=maybe_sent))
+
+    def gone(self, case: Case, cookie: str = "") -> Generator[Effect, Any, Refuse]:
+        """The body is not kept any more: it was too old, or another request has delivered it a moment ago."""
+        if (yield Delivered(case.token.submission, case.token.end)) is Claim.DELIVERED:
+            return self.refuse(case, Reason.ALREADY_SENT, 409)
+        return self.refuse(case, Reason.LOST, 410, cookie=cookie)
 
     def show(
         self,
@@ -86,7 +92,8 @@ class Interstitials:
         if level:
             drawn, short = yield from self._draw(case, kind, level, (now - case.token.since) / 1000)
             if isinstance(drawn, Busy):
-                told, retry_after = short, drawn.retry_after
+                # That it may have been sent already has to be said by every first page of another store, JSON too.
+                told, retry_after = reason if reason is Reason.RESTARTED else short, drawn.retry_after
             else:
                 challenge = drawn
         now = int(self._settings.clock() * 1000)  # drawing may have taken its time

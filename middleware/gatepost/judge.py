@@ -51,12 +51,15 @@ def judge(
     if now >= token.expires or token.issued > now + leeway or token.expires - token.issued > rule.lifetime * 1000:
         return Judgement(Reason.EXPIRED, burn=False, kind=kind)
     if form.another:
+        # A token without a challenge is never right. Claiming it would let anyone fill the set of nonces for nothing.
+        burn = bool(token.mac)
         if form.kind in kinds and form.kind != kind:
-            return Judgement(Reason.CHANGED, burn=True, kind=form.kind)
-        return Judgement(Reason.REFRESHED, burn=True, kind=kind)
+            return Judgement(Reason.CHANGED, burn=burn, kind=form.kind)
+        return Judgement(Reason.REFRESHED, burn=burn, kind=kind)
     if not token.mac:
         return Judgement(Reason.CONTINUED, burn=False)
-    if now - token.issued < rule.min_time * 1000:
+    # A token can come from a host whose clock is ahead; without a min_time nothing is too fast.
+    if max(0, now - token.issued) < rule.min_time * 1000:
         return Judgement(Reason.TOO_FAST, burn=True, kind=kind)
     try:
         answer = kinds[kind].normalise(form.fields, token.data)

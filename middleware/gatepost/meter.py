@@ -136,8 +136,7 @@ class Meter:
 
     def count(self, now: float) -> int:
         """Count one submission; the level that is demanded of it."""
-        self._lock.acquire()
-        try:
+        with self._lock:
             self.total += 1
             estimate = self._window.add(now)
             if estimate <= self._quiet and not self._level:
@@ -145,8 +144,6 @@ class Meter:
             released = self._settle(now)
             engaged = self._rise(now, estimate)
             level = self._level
-        finally:
-            self._lock.release()
         if released is not None:
             self._changed(State.CALM, released, estimate)
         if engaged:

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from .protocols import Headers, Request
 
 _PORTS = {"http": 80, "https": 443}
+_BLANK = " \t"  # a byte that Latin-1 takes for a blank can be the last one of a letter in UTF-8
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
 
@@ -67,10 +68,10 @@ def cookie_pairs(headers: Headers) -> list[tuple[str, str]]:
     pairs = []
     for field in headers.all("cookie"):
         for piece in field.split(";"):
-            text = piece.strip()
+            text = piece.strip(_BLANK)
             if text:
                 name, equals, _ = text.partition("=")
-                pairs.append((name.strip() if equals else "", text))
+                pairs.append((name.strip(_BLANK) if equals else "", text))
     return pairs
 
 
@@ -145,8 +146,11 @@ def narrowed(carried: Provenance, answered: Provenance) -> Provenance:
 
 
 def cut_cookies(headers: Headers, allowed: tuple[tuple[str, int], ...]) -> str:
-    """The ``Cookie`` field with the names that are allowed; a name that comes more often than allowed goes whole."""
+    """The ``Cookie`` field with the names that are allowed; a name that comes more often than allowed goes whole.
+
+    So does every cookie without a name: some frameworks take its text for the name, and that may be another one.
+    """
     pairs = cookie_pairs(headers)
     counts = Counter(name for name, _ in pairs)
     ceilings = dict(allowed)
-    return "; ".join(text for name, text in pairs if counts[name] <= ceilings.get(name, 0))
+    return "; ".join(text for name, text in pairs if name and counts[name] <= ceilings.get(name, 0))

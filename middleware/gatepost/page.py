@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, StrictUndefined
 
 from .effects import Refuse, Show
 from .negotiate import VARY, in_frame, needs_action
-from .protocols import Challenge, Media, Reason, Request
+from .protocols import Challenge, Headers, Media, Reason, Request
+from .routes import strip_prefix
 from .settings import Settings
-from .words import DETAILS, NOTICES, TITLES, WORDS_BY_MEDIA
+from .words import DETAILS, KIND_WORDS, NOTICES, TITLES, WORDS_BY_MEDIA
 
 TEMPLATES = ("base.html", "challenge.html", "message.html", "style.css")
 
@@ -48,7 +49,7 @@ def _phrase(status: int) -> str:
 class Page:
     """Renders verdicts with the site's templates, or our own.
 
-    :raises jinja2.TemplateError: for a template that cannot be compiled.
+    :raises jinja2.TemplateError: for a template that cannot be compiled or rendered.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -83,7 +84,18 @@ class Page:
             "minutes": _minutes,
             "size": _size,
             "data_uri": _data_uri,
+            "kind_words": KIND_WORDS,
         }
+        self._rehearse()
+
+    def _rehearse(self) -> None:
+        """Render every page once, so that a name which a site's template has wrong stops the start, too."""
+        request = Request("POST", "/", Headers(), None, {})
+        media = [Media(name, b"?") for name in ("text/plain", "image/png", "audio/wav")]
+        for challenge in (None, *(Challenge("?", one) for one in media)):
+            for kept in (True, False):
+                self.show(Show(Reason.BUSY, "", "", 429, "a", ("a", "b"), 1, 1, challenge, 1, kept=kept), request)
+        self.refuse(Refuse(Reason.OVERLOADED, 503, 1), request)
 
     def show(self, verdict: Show, request: Request) -> Response:
         """The interstitial: a page, or JSON."""
@@ -163,7 +175,7 @@ class Page:
                 "kind": verdict.kind,
                 "type": media.type,
                 "data": _data_uri(media),
-                "label": _texts(verdict.challenge)["label"],
+                "label": verdict.challenge.label or _texts(verdict.challenge)["label"],
             }
         if verdict.retry_after:
             document["retry_after"] = math.ceil(verdict.retry_after)
@@ -180,11 +192,16 @@ class Page:
 _TROUBLE = (Reason.WRONG, Reason.TOO_FAST, Reason.EXPIRED, Reason.USED)
 
 
+_SAFE = "/!$&'()*+,;=:@~"  # what may stand in a path as it is
+
+
 def target(request: Request) -> str:
     """The address of the form for a page that is put in place by a script: a path on this host, and nothing else."""
-    path = request.raw_path if request.raw_path is not None else quote(request.path, safe="/%")
-    if request.prefix and not path.startswith(quote(request.prefix, safe="/%")):
-        path = quote(request.prefix, safe="/%") + path
+    path = request.raw_path
+    if path is None:
+        path = quote(request.prefix + request.path, safe=_SAFE)
+    elif strip_prefix(unquote(path), request.prefix) == unquote(path):
+        path = quote(request.prefix, safe=_SAFE) + path
     path = "/" + path.lstrip("/\\")  # two slashes would be another host
     address = f"{path}?{request.query}" if request.query else path
     return "".join(_printable(character) for character in address)
@@ -206,8 +223,6 @@ def _texts(challenge: Challenge | None) -> dict[str, str]:
     found = dict(WORDS_BY_MEDIA.get(family, WORDS_BY_MEDIA["text"]))
     if family == "text":
         found["question"] = challenge.media.content.decode("utf-8", "replace")
-    if challenge.label:
-        found["label"] = challenge.label
     return found
 
 

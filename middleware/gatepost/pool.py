@@ -19,12 +19,14 @@ from .effects import Busy, Draw
 from .meter import Limiter
 from .protocols import Challenge, Clock, Kind
 from .rules import Rate
+from .tokens import DATA_LIMIT
 
 log = logging.getLogger("gatepost")
 
 IDLE = 1.0  # seconds between two looks at whether the thread is still needed
 _SHORTEST_WAIT = 2.0
 _LONGEST_WAIT = 60.0
+_TURNS_APART = 0.25  # turns closer than this are kept as one, so that there are few of them
 
 Key = tuple[str, int, str]
 Drawn = Challenge | Busy
@@ -49,6 +51,37 @@ class Budget:
             return False
         self._left -= 1.0
         return True
+
+
+class _Turns:
+    """When those who went without a picture are served, in the order in which they came.
+
+    Each is told a turn of its own, as far after the one before as the reserve needs for a drawing. So whoever comes
+    back then finds one, and not only the latest few.
+    """
+
+    def __init__(self, gap: float) -> None:
+        self._gap = gap
+        self._last = 0.0
+        self._ahead: deque[tuple[float, float]] = deque()  # until when somebody came, and from when on it is due
+        self._due = 0.0  # who came no later than this is due
+
+    def give(self, now: float) -> float:
+        """Seconds until the turn of one more."""
+        if self._ahead and self._ahead[-1][1] > now + _LONGEST_WAIT:  # the clock went back
+            self._ahead.clear()
+        self._last = min(max(self._last + self._gap, now + _SHORTEST_WAIT), now + _LONGEST_WAIT)
+        if self._ahead and self._last - self._ahead[-1][1] < _TURNS_APART:
+            self._ahead[-1] = (now, self._ahead[-1][1])
+        else:
+            self._ahead.append((now, self._last))
+        return self._last - now
+
+    def come(self, now: float, waited: float) -> bool:
+        """Whether it is the turn of one that has waited for so long."""
+        while self._ahead and self._ahead[0][1] <= now:
+            self._due, _ = self._ahead.popleft()
+        return waited > _LONGEST_WAIT or (waited > 0 and now - waited <= self._due)
 
 
 class _Shelf:
@@ -95,13 +128,14 @@ class Pool:
         # One half of the drawings is for those who have waited; while nobody waits, anyone may have it.
         self._budget = Budget(rate / 2, clock)
         self._reserve = Budget(rate / 2, clock)
-        self._shares = Limiter(Rate(max(1, rate // 8), 1), clients)
+        self._shares = Limiter(Rate(rate // 8, 1) if rate >= 8 else Rate(1, 8 / rate), clients)
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._shelves: dict[Key, _Shelf] = {}
         self._orders: deque[tuple[Key, Future[Drawn]]] = deque()
         self._short = 0.0  # submissions that went without a picture and have not come back, about
         self._short_at = clock()
+        self._turns = _Turns(2 / rate)
         #: Challenges drawn so far.
         self.drawn = 0
 
@@ -127,24 +161,25 @@ class Pool:
         """A challenge from the stock, a future of one that is being drawn, or :class:`Busy`. Does not block."""
         key = (order.kind, order.level, order.locale)
         now = self._clock()
-        if order.client:
-            wait = self._shares.wait(order.client, now, spend=False)
-            if wait:
-                return Busy(max(wait, 1.0))
         with self._wake:
+            if order.client:
+                wait = self._shares.wait(order.client, now, spend=False)
+                if wait:
+                    return Busy(max(wait, 1.0))
             self._start(key)
-            waited = order.waited > self._retry_after(now)
+            self._forget(now)
+            waited = self._turns.come(now, order.waited)
             found: Drawn | Future[Drawn] | None = self._from_stock(key, waited)
             if found is None:
                 found = self._on_order(key, waited)
             self._wake.notify()
             if found is None:
                 self._short += 1.0
-                return Busy(self._retry_after(now))
+                return Busy(self._turns.give(now))
             if waited:
                 self._short = max(0.0, self._short - 1.0)
-        if order.client:
-            self._shares.wait(order.client, now, spend=True)
+            if order.client:
+                self._shares.wait(order.client, now, spend=True)
         return found
 
     def _from_stock(self, key: Key, waited: bool) -> Challenge | None:
@@ -165,11 +200,10 @@ class Pool:
         self._orders.append((key, future))
         return future
 
-    def _retry_after(self, now: float) -> float:
-        """Seconds after which those who are waiting now can have been served."""
-        self._short *= 0.5 ** (max(0.0, now - self._short_at) / _LONGEST_WAIT)  # most of a flood never comes back
+    def _forget(self, now: float) -> None:
+        """Most of a flood never comes back, so nothing is held back for long for those that have not."""
+        self._short *= 0.5 ** (max(0.0, now - self._short_at) / _LONGEST_WAIT)
         self._short_at = now
-        return min(_LONGEST_WAIT, max(_SHORTEST_WAIT, self._short / (self._rate / 2)))
 
     @property
     def stock(self) -> int:
@@ -210,6 +244,8 @@ class Pool:
             drawn = self._kinds[kind].draw(level, locale)
             if not drawn.answer:
                 raise ValueError("the answer is empty, and an empty answer is never right")
+            if len(drawn.data) > DATA_LIMIT:
+                raise ValueError(f"the data has {len(drawn.data)} bytes, wanted at most {DATA_LIMIT}")
         except Exception:
             log.exception("The kind %r could not draw a challenge.", kind)
             drawn = Busy(_SHORTEST_WAIT)

@@ -4,9 +4,11 @@ A path that the application would route must not slip past the gate because it i
 match a little more than a router does:
 
 - a final slash more or less (routers redirect, or take both);
-- several slashes for one (Werkzeug merges them, some servers do too);
+- several slashes for one, and none for the first (Werkzeug and Litestar take them, some servers do too);
 - a final line feed (``$`` in a router's pattern matches before it, and ``%0A`` decodes to it);
-- for ``int`` and ``float`` any Unicode digits and a sign (Werkzeug's ``\\d+`` takes them).
+- for ``int``, ``float`` and ``uuid`` whatever Python reads as such: any Unicode digits (Werkzeug), signs, blanks,
+  underscores, ``urn:uuid:`` (Litestar);
+- any case of the method (Django, Werkzeug and Quart turn it into upper case).
 
 Paths are compared decoded and with their case, which is what Starlette, Django, Flask and Litestar do. ``..`` and
 ``;parameters`` are left alone, as these routers leave them alone.
@@ -15,7 +17,9 @@ Paths are compared decoded and with their case, which is what Starlette, Django,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from urllib.parse import urlparse
 
 from .rules import Bound
 
@@ -31,9 +35,22 @@ _SAMPLES = {
 }
 _PARAMETER = re.compile(r"{[^}]*}")
 
+# What int(), float() and uuid.UUID() take, or a little more.
+_INT = r"\s*[-+]?\d[\d_]*\s*"
+_FLOAT = r"\s*[-+]?(?:(?i:nan|inf(?:inity)?)|(?=[\d_]*\.?\d)[\d_]*(?:\.[\d_]*)?(?:[eE][-+]?[\d_]+)?)\s*"
+_UUID = r"(?:urn:|uuid:|[-+{}\s_xX\da-fA-F]){32,}"
+
 
 def strip_prefix(path: str, prefix: str) -> str:
-    """``path`` without ``prefix``, if it begins with it and ends there or goes on with a slash."""
+    """``path`` without ``prefix``, if it begins with it and ends there or goes on with a slash.
+
+    Of an absolute address only the path counts: some servers hand on the request line's, and Quart takes it.
+    """
+    if not path.startswith("/") and "://" in path:
+        try:
+            path = urlparse(path).path
+        except ValueError:
+            return path
     if prefix and path.startswith(prefix):
         rest = path[len(prefix) :]
         if not rest or rest[0] == "/":
@@ -55,11 +72,13 @@ class Routes:
         self.finders: dict[str, Finder] = {}
         for method in {method for rule in rules for method in rule.methods}:
             mine = [index for index, rule in enumerate(rules) if method in rule.methods]
-            expression = re.compile("|".join(f"(?P<r{index}>{patterns[index]})" for index in mine), re.DOTALL)
-            # A match's lastindex is the outermost group that closed last, which is the rule's own, whatever groups a
-            # convertor brings.
-            self._indices[method] = {expression.groupindex[f"r{index}"]: index for index in mine}
-            self.finders[method] = expression.match
+            # The empty group at its end tells which rule matched: lastindex is the group that closed last, whatever
+            # groups a convertor brings. A group around each would be entered for every rule that is tried.
+            expression = re.compile("|".join(f"{patterns[index]}(?P<r{index}>)" for index in mine), re.DOTALL)
+            indices = {expression.groupindex[f"r{index}"]: index for index in mine}
+            for spelling in _spellings(method):
+                self._indices[spelling] = indices
+                self.finders[spelling] = expression.match
 
     def index(self, method: str, match: re.Match[str]) -> int:
         """The number of the rule that a finder's match belongs to."""
@@ -70,6 +89,10 @@ class Routes:
         finder = self.finders.get(method)
         match = finder(path) if finder is not None else None
         return None if match is None else self.index(method, match)
+
+
+def _spellings(method: str) -> Iterator[str]:
+    return map("".join, product(*zip(method, method.lower(), strict=True)))
 
 
 def _slashes(text: str) -> str:
@@ -87,23 +110,32 @@ def _pattern(path: str) -> str:
         raise ValueError(f"protect: {path!r} can match nothing, since clients resolve '.' and '..'; write it resolved.")
     body = path.rstrip("/")
     if "{" not in path and "}" not in path:
-        return _slashes(body) + "/*\n?$"
-    from starlette.routing import compile_path  # here, so that a gate without such patterns does not load it
+        return _final(_slashes(body))
+    from starlette import convertors as known  # here, so that a gate without such patterns does not load it
+    from starlette.routing import compile_path
 
     try:
         _, path_format, convertors = compile_path(body)
     except (AssertionError, ValueError) as error:
         raise ValueError(f"protect: {path!r} is no pattern: {error}.") from error
+    wider = {known.IntegerConvertor: _INT, known.FloatConvertor: _FLOAT, known.UUIDConvertor: _UUID}
     expression = ""
     rest = path_format
     for name, convertor in convertors.items():
         fixed, _, rest = rest.partition("{" + name + "}")
         _check_braces(path, fixed)
-        wide = convertor.regex.replace("[0-9]+", r"\d+")
-        sign = "-?" if wide.startswith(r"\d") else ""
-        expression += _slashes(fixed) + f"{sign}(?:{wide})"
+        expression += _slashes(fixed) + f"(?:{wider.get(type(convertor), convertor.regex)})"
     _check_braces(path, rest)
-    return expression + _slashes(rest) + "/*\n?$"
+    expression += _slashes(rest)
+    # A parameter that takes slashes takes those beside it, too. If both could, a long path would cost its length cubed.
+    greedy = f"(?:{known.PathConvertor.regex})"
+    return _final(expression.replace(f"/+{greedy}", f"/{greedy}").replace(f"{greedy}/+", f"{greedy}/"))
+
+
+def _final(expression: str) -> str:
+    """Any number of slashes in front and behind, none included, and a line feed."""
+    front = f"/*{expression[2:]}" if expression.startswith("/+") else f"/?{expression[1:]}"
+    return front + "/*\n?$"
 
 
 def _check_braces(path: str, fixed: str) -> None:

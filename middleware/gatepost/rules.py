@@ -30,6 +30,9 @@ class Rate:
     count: int
     period: float
 
+    def __str__(self) -> str:
+        return f"{self.count}/{self.period:g} seconds"
+
     @classmethod
     def of(cls, value: str | Rate, option: str = "rate") -> Rate:
         """Read ``"20/minute"`` or ``"100/5 minutes"``; units are second, minute, hour and day.
@@ -43,7 +46,12 @@ class Rate:
             if match is None:
                 raise ValueError(f"{option}: got {value!r}, wanted a rate such as '20/minute' or '100/5 minutes'.")
             rate = cls(int(match[1]), int(match[2] or 1) * _UNITS[match[3]])
-        if rate.count < 1 or not 1 <= rate.period <= 86400:
+        if (
+            not isinstance(rate.count, int)
+            or not isinstance(rate.period, int | float)
+            or rate.count < 1
+            or not 1 <= rate.period <= 86400
+        ):
             raise ValueError(f"{option}: got {value!r}, wanted at least 1 in a period between 1 second and 1 day.")
         return rate
 
@@ -171,6 +179,8 @@ def _exempt(value: Any) -> tuple[tuple[Network, ...], tuple[Exemption, ...]]:
             exemptions.append(item)
             continue
         try:
+            if isinstance(item, int | bytes):  # would be taken for the bits of an address
+                raise ValueError("that is neither")
             networks.append(ipaddress.ip_network(item))
         except ValueError as error:
             raise ValueError(

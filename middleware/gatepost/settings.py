@@ -92,11 +92,13 @@ class Settings:
             raise ValueError(f"locale: got {self.locale!r}, wanted a language tag such as 'en' or 'pt-BR'.")
         for option in ("client", "on_event", "clock"):
             value = getattr(self, option)
-            if value is not None and not callable(value):
+            if not callable(value) and (value is not None or option == "clock"):
                 raise ValueError(f"{option}: got {value!r}, wanted a callable.")
-        if self.templates is not None and not Path(self.templates).is_dir():
-            raise ValueError(f"templates: got {str(self.templates)!r}, wanted a folder that exists.")
-        if isinstance(self.store, str) and self.store != "memory://":
+        templates = self.templates
+        if templates is not None and not (isinstance(templates, str | os.PathLike) and Path(templates).is_dir()):
+            raise ValueError(f"templates: got {str(templates)!r}, wanted a folder that exists.")
+        usable = self.store == "memory://" or all(hasattr(self.store, name) for name in _STORE)
+        if not usable or isinstance(self.store, type):
             raise ValueError(f"store: got {self.store!r}, wanted 'memory://' or an object with the methods of a store.")
         put(self, "issue_rate", Rate.of(self.issue_limit, "issue_limit"))
         put(self, "failure_rate", Rate.of(self.failure_limit, "failure_limit"))
@@ -176,6 +178,7 @@ class Options(TypedDict, total=False):
     store: str | Store
 
 
+_STORE = [name for name in vars(Store) if not name.startswith("_")]
 # option: (type, smallest, largest). The largest values are far beyond use; they turn a slip of units into a sentence.
 _NUMBERS: dict[str, tuple[type, float, float]] = {
     "leeway": (float, 0, 300),

@@ -18,9 +18,9 @@ NOTICES = {
     Reason.USED: _("That one had been answered before. Here is a new one; nothing of what you sent is lost."),
     Reason.OUTDATED: _("The site was changed meanwhile. Here is a new one; nothing of what you sent is lost."),
     Reason.RESTARTED: _("The site was restarted meanwhile. What you sent is still here."),
-    Reason.BUSY: _("There are more requests than we can ask questions right now. What you sent is kept on this page."),
-    Reason.ISSUE_LIMIT: _("You were given many questions in a short time. What you sent is kept on this page."),
-    Reason.FAILURE_LIMIT: _("There were too many wrong answers in a short time. What you sent is kept on this page."),
+    Reason.BUSY: _("There are more forms than there are questions to ask right now."),
+    Reason.ISSUE_LIMIT: _("You were given many questions in a short time."),
+    Reason.FAILURE_LIMIT: _("There were too many wrong answers in a short time."),
 }
 
 #: Titles of the pages without a challenge.
@@ -51,6 +51,13 @@ DETAILS = {
     Reason.ENDED: _("It was kept for as long as it could be. Go back to the form and send it again."),
     Reason.LOST: _("What you sent could not be kept until now. Go back to the form and send it again."),
     Reason.NOT_KEPT: _("What you sent was too large to keep. Go back to the form and send it again."),
+}
+
+#: The button that changes to another kind, by the kind's name; others are called by their name.
+KIND_WORDS = {
+    "image": _("A picture instead"),
+    "audio": _("A recording instead"),
+    "question": _("A question instead"),
 }
 
 #: By the first part of the media type: the field's label, what stands for the picture, and the button for another.

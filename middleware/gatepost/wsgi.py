@@ -53,12 +53,13 @@ class GatepostMiddleware:
         finder = self._finders.get(method)
         if finder is None:
             return self.app(environ, start_response)
-        match = finder(_path(environ))
+        path = environ.get("PATH_INFO", "")
+        match = finder(path if path.isascii() else _decoded(path))
         if match is None or DELIVERED in environ:
             return self.app(environ, start_response)
         gate = self.gate
         guard = gate.guards[gate.routes.index(method, match)]
-        if method == "POST" and _urlencoded(environ.get("CONTENT_TYPE", "")):
+        if _urlencoded(environ.get("CONTENT_TYPE", "")) and method.upper() == "POST":
             seen = peek(environ, gate.settings.read_timeout)
             if seen.slow:
                 guard.refused(Reason.TOO_SLOW, self._clock(), "")
@@ -123,15 +124,20 @@ class GatepostMiddleware:
         return self.app(environ, start_response)
 
 
-def _path(environ: WSGIEnvironment) -> str:
-    """The decoded path without the prefix. WSGI hands on its bytes as Latin-1."""
-    path: str = environ.get("PATH_INFO", "")
-    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
+def _decoded(path: str) -> str:
+    """A path as text. WSGI hands on its bytes as Latin-1."""
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _urlencoded(content_type: str) -> bool:
-    """Whether this is the Content-Type that an answer request has."""
-    return content_type[:_LENGTH].lower() == URLENCODED and content_type[_LENGTH : _LENGTH + 1] in "; \t,"
+    """Whether this is the Content-Type that an answer request has, or one of several that the server joined."""
+    if content_type == URLENCODED:  # as nearly all clients spell it
+        return True
+    content_type = content_type.lower()
+    return URLENCODED in content_type and any(
+        part.startswith(URLENCODED) and part[_LENGTH : _LENGTH + 1] in "; \t"
+        for part in map(str.lstrip, content_type.split(","))
+    )
 
 
 def request_of(environ: WSGIEnvironment) -> Request:
@@ -146,14 +152,14 @@ def request_of(environ: WSGIEnvironment) -> Request:
         if value:
             fields.append((key.replace("_", "-"), value))
     return Request(
-        method=environ["REQUEST_METHOD"],
-        path=_path(environ),
+        method=environ["REQUEST_METHOD"].upper(),
+        path=_decoded(environ.get("PATH_INFO", "")),
         headers=Headers(fields),
         peer=environ.get("REMOTE_ADDR") or None,
         raw=environ,
         query=environ.get("QUERY_STRING", ""),
         scheme=environ.get("wsgi.url_scheme", "http"),
-        prefix=environ.get("SCRIPT_NAME", "").encode("latin-1", "replace").decode("utf-8", "replace"),
+        prefix=_decoded(environ.get("SCRIPT_NAME", "")),
     )
 
 

@@ -81,6 +81,17 @@ class ReplayInput:
             yield line
 
 
+class FailedInput(io.RawIOBase):
+    """An input that has failed once, and goes on to. Some servers' own would say next that the body ends here."""
+
+    def __init__(self, error: OSError) -> None:
+        self._error = error
+
+    def read(self, size: int = -1, /) -> bytes:  # noqa: ARG002
+        """See PEP 3333."""
+        raise self._error
+
+
 @dataclass(slots=True)
 class Seen:
     """What a look at the first bytes of a body showed. The input gives them again."""
@@ -112,11 +123,15 @@ def peek(environ: WSGIEnvironment, timeout: float) -> Seen:
             started = started or time.monotonic()
             if time.monotonic() - started > timeout:
                 return Seen(ours=False, slow=True)
-        piece = stream.read(wanted - len(begin))
+        try:
+            piece = stream.read(wanted - len(begin))
+        except OSError as error:  # the client left, and whoever reads on has to meet that
+            stream = FailedInput(error)
+            break
         if not piece:
             break
         begin += piece
-    if begin:
+    if begin or isinstance(stream, FailedInput):
         environ["wsgi.input"] = ReplayInput(begin, stream)
     return Seen(begin == PREFIX)
 
