@@ -1,0 +1,436 @@
+"""The pool: drawings within a budget, shared fairly, by a thread that comes and goes."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatepost import Challenge, Media
+from gatepost.effects import Busy, Draw
+from gatepost.pool import Drawn, Pool
+from gatepost.testing import ManualClock
+from twins import ANSWER, Twin
+
+TwinOf = Callable[..., Twin]
+
+DEADLINE = 30.0  # seconds that a thread of ours may take for what it does at once
+
+
+class Counting:
+    """A kind that counts what it draws, and may fail, or take until it is let go."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.drawn = 0
+        self.fails = False
+        self.go = threading.Event()
+        self.go.set()
+
+    def draw(self, level: int, locale: str) -> Challenge:
+        self.drawn += 1
+        self.go.wait(DEADLINE)
+        if self.fails:
+            raise OSError("no ink")
+        return Challenge(ANSWER, Media("text/plain", f"{level} {locale}".encode()))
+
+    def normalise(self, fields: Mapping[str, str], data: bytes) -> str:  # noqa: ARG002
+        return fields.get("answer", "")
+
+
+class Bad(Counting):
+    """A kind that does not keep to what kinds have to do."""
+
+    def __init__(self, challenge: object) -> None:
+        super().__init__()
+        self.challenge = challenge
+
+    def draw(self, level: int, locale: str) -> Challenge:  # noqa: ARG002
+        return self.challenge  # type: ignore[return-value]
+
+
+class Bench:
+    """A pool with a clock that stands still, a kind that counts, and a word for whether it is needed."""
+
+    def __init__(self, rate: int = 50, size: int = 8, **kinds: Counting) -> None:
+        self.clock = ManualClock()
+        self.kind = Counting()
+        self.needed = True
+        self.rate = rate
+        self.pool = Pool(
+            {"counting": self.kind, **kinds},
+            size=size,
+            rate=rate,
+            clients=1000,
+            clock=self.clock,
+            needed=lambda: self.needed,
+        )
+
+    def take(self, client: str = "", waited: float = 0.0, kind: str = "counting") -> Drawn:
+        """What a request gets in the end."""
+        found = self.pool.take(Draw(kind, 1, "en", client, waited))
+        return found.result(DEADLINE) if isinstance(found, Future) else found
+
+    def got(self, client: str = "", waited: float = 0.0) -> bool:
+        return isinstance(self.take(client, waited), Challenge)
+
+    def retry_after(self, client: str = "", waited: float = 0.0) -> float:
+        """For how long a request is sent away; 0 if it got a picture."""
+        found = self.take(client, waited)
+        return found.retry_after if isinstance(found, Busy) else 0.0
+
+    def settle(self) -> None:
+        """Wait until the thread has filled what it may fill, and has nothing more to do."""
+        before = -1
+        while before != self.kind.drawn:
+            before = self.kind.drawn
+            with self.pool._wake:
+                self.pool._wake.notify()
+            time.sleep(0.002)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatepost.pool.IDLE", 0.005)  # how often the thread looks whether it is needed
+
+
+@pytest.fixture
+def bench_of() -> Iterator[Callable[..., Bench]]:
+    """Makes benches, whose threads end with the test."""
+    benches: list[Bench] = []
+
+    def make(rate: int = 50, size: int = 8, **kinds: Counting) -> Bench:
+        benches.append(Bench(rate, size, **kinds))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        end(bench)
+
+
+def end(bench: Bench) -> None:
+    bench.needed = False
+    bench.kind.go.set()
+    until(lambda: bench.pool._thread is None or not bench.pool._thread.is_alive())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.001)
+
+
+BenchOf = Callable[..., Bench]
+
+# --- the budget ---
+
+loads = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.01, 0.1, 0.5, 1.0, 7.0, -3.0]), st.integers(0, 40), st.sampled_from([0.0, 3.0, 99.0])
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from([1, 2, 5, 8, 20, 50]), loads)
+def test_i7_budget_is_never_exceeded(rate: int, load: list[tuple[float, int, float]]) -> None:
+    """Whatever is asked for, in whatever rhythm: one second's worth to begin with, and then so many a second."""
+    bench = Bench(rate, size=30)
+    # Half of a drawing cannot be had at once, so each half of the smallest budget begins with a whole one.
+    begin = max(rate, 2)
+    ahead = 0.0
+    for seconds, requests, waited in load:
+        bench.clock.tick(seconds)
+        ahead += max(0.0, seconds)
+        for number in range(requests):
+            bench.pool.take(Draw("counting", 1, "en", f"client {number}", waited))
+        bench.settle()
+        assert bench.kind.drawn <= begin + rate * ahead
+        assert bench.pool.stock <= 30
+    end(bench)
+
+
+def test_i7_budget_is_used(bench_of: BenchOf) -> None:
+    """Under a load far above it, the whole budget is drawn and handed out, second by second."""
+    bench = bench_of(rate=20)
+    granted = []
+    for _ in range(20):
+        granted.append(sum(bench.got(f"client {number}", waited=99) for number in range(60)))
+        bench.clock.tick(1)
+    assert granted[1:] == [20] * 19
+
+
+@pytest.mark.parametrize("rate", [1, 2, 4, 7, 8, 16, 50, 100])
+def test_i7_one_client_gets_an_eighth(bench_of: BenchOf, rate: int) -> None:
+    """One client that asks all the time gets no more than an eighth of the budget, and others get the rest."""
+    bench = bench_of(rate=rate, size=4)
+    seconds = 40
+    mine = others = 0
+    for _ in range(seconds * 4):
+        bench.clock.tick(0.25)
+        mine += sum(bench.got("greedy", waited=99) for _ in range(5))
+        others += sum(bench.got(f"client {number}") for number in range(3))
+    assert 0 < mine <= rate * seconds / 8 + max(1, rate // 8)
+    assert others > 0
+
+
+def test_i7_one_client_cannot_overshoot_with_threads(bench_of: BenchOf) -> None:
+    """Many requests of one client at the same moment get no more than its share."""
+    bench = bench_of(rate=80)
+    barrier = threading.Barrier(8)
+    found: list[bool] = []
+
+    def ask() -> None:
+        barrier.wait()
+        found.extend(bench.got("greedy") for _ in range(10))
+
+    workers = [threading.Thread(target=ask) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(DEADLINE)
+    assert sum(found) == 10
+    assert len(found) == 80
+
+
+def test_i7_those_who_waited_get_their_half(bench_of: BenchOf) -> None:
+    """However many new ones come, half of each second's drawings are for those who have waited."""
+    bench = bench_of(rate=20)
+    waiting = Counter[str]()
+    for second in range(30):
+        for number in range(100):  # new ones, always first in line
+            waiting["new"] += bench.got(f"new {second} {number}")
+        for number in range(30):
+            waiting["waited"] += bench.got(f"waited {second} {number}", waited=99)
+        bench.clock.tick(1)
+    assert waiting["waited"] >= 29 * 10
+    assert waiting["new"] >= 29 * 9
+
+
+def test_while_nobody_waits_anyone_may_have_all(bench_of: BenchOf) -> None:
+    """Nothing is held back for those who have waited while there are none."""
+    bench = bench_of(rate=20)
+    bench.clock.tick(10)
+    found = []
+    for _ in range(10):
+        bench.clock.tick(1)
+        found.append(sum(bench.got(f"client {number}") for number in range(20)))
+    assert found == [20] * 10
+
+
+# --- Retry-After ---
+
+
+def come_back(bench: Bench, count: int, new_a_second: int = 0) -> dict[int, int]:
+    """Let so many come at once, and come back when they were told to; how often each had to come."""
+    begin = bench.clock()
+    due: dict[int, list[int]] = {0: list(range(count))}
+    tries: Counter[int] = Counter()
+    for second in range(200):
+        bench.clock.now = begin + second
+        for number in range(new_a_second):
+            bench.take(f"new {second} {number}")
+        for person in due.pop(second, []):
+            tries[person] += 1
+            wait = bench.retry_after(f"person {person}", waited=float(second))
+            if wait:
+                due.setdefault(second + math.ceil(wait), []).append(person)
+    assert not due
+    return dict(tries)
+
+
+@pytest.mark.parametrize(
+    ("rate", "count", "new_a_second"), [(10, 30, 0), (10, 200, 0), (50, 500, 0), (2, 40, 0), (10, 50, 5), (10, 50, 40)]
+)
+def test_retry_after_is_true(bench_of: BenchOf, rate: int, count: int, new_a_second: int) -> None:
+    """Whoever comes back after the time that was told finds a picture, however many others come meanwhile."""
+    tries = come_back(bench_of(rate=rate), count, new_a_second)
+    assert set(tries.values()) == {1, 2}
+
+
+def test_retry_after_is_no_longer_than_needed(bench_of: BenchOf) -> None:
+    """The last of those who went without is told what half of the budget needs for all of them, up to a minute."""
+    bench = bench_of(rate=10, size=2)
+    bench.settle()
+    waits = [wait for number in range(400) if (wait := bench.retry_after(f"client {number}"))]
+    assert waits == sorted(waits)
+    assert waits[0] == 2.0
+    assert waits[100] == pytest.approx(2.0 + 100 / 5)
+    assert waits[-1] == 60.0
+
+
+def test_turns_take_little_memory(bench_of: BenchOf) -> None:
+    """However many go without, what is remembered of their turns is bounded."""
+    bench = bench_of(rate=1000)
+    for step in range(20_000):
+        bench.clock.tick(0.003)
+        bench.take(f"client {step}" if step % 2 else "")
+    assert len(bench.pool._turns._ahead) <= 300
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_clock_that_jumps_is_survived(bench_of: BenchOf, step: float) -> None:
+    """After a jump of the clock the pool draws on, and what it tells is again true."""
+    bench = bench_of(rate=10)
+    come_back(bench, 60)
+    bench.take()
+    bench.clock.tick(step)
+    assert set(come_back(bench, 60).values()) == {1, 2}
+
+
+def test_limit_of_a_client_is_told_truly(bench_of: BenchOf) -> None:
+    """A client that has had its share is told when it may have more."""
+    bench = bench_of(rate=16)
+    assert [bench.got("greedy") for _ in range(3)] == [True, True, False]
+    bench.clock.tick(bench.retry_after("greedy") + 0.001)
+    assert bench.got("greedy")
+
+
+# --- the thread ---
+
+
+def test_construction_starts_no_thread(bench_of: BenchOf) -> None:
+    """A pool that nobody has asked has no thread, and has drawn nothing."""
+    bench = bench_of()
+    assert bench.pool._thread is None
+    assert bench.kind.drawn == 0
+
+
+def test_thread_ends_in_calm_and_starts_again(bench_of: BenchOf) -> None:
+    """When it is not needed the thread ends and the stock is let go; the next request starts another."""
+    bench = bench_of()
+    for _ in range(3):
+        bench.needed = True
+        bench.pool.start(("counting", 1, "en"))
+        until(lambda: bench.pool.stock == 8)
+        bench.needed = False
+        bench.clock.tick(1)
+        until(lambda: bench.pool._thread is None)
+        assert bench.pool.stock == 0
+        assert bench.got()  # somebody asks, needed or not
+        bench.clock.tick(10)
+
+
+def test_stock_is_drawn_ahead_and_bounded(bench_of: BenchOf) -> None:
+    """The stock is filled up to its size, over all kinds, levels and languages, and no further."""
+    bench = bench_of(rate=50, size=10)
+    for level in range(5):
+        bench.pool.start(("counting", level, "en"))
+    until(lambda: bench.pool.stock == 10)
+    bench.clock.tick(100)
+    bench.settle()
+    assert (bench.pool.stock, bench.kind.drawn) == (10, 10)
+
+
+def test_i6_shelves_are_bounded(bench_of: BenchOf) -> None:
+    """However many levels and languages are asked for, only so many are kept in stock."""
+    bench = bench_of(size=4)
+    for level in range(200):
+        bench.clock.tick(1)
+        assert isinstance(bench.pool.take(Draw("counting", level, "en", "", 0)), Future | Challenge)
+    assert len(bench.pool._shelves) <= 4
+
+
+def test_one_thread_however_many_ask(bench_of: BenchOf) -> None:
+    """Many that ask at once start one thread."""
+    bench = bench_of()
+    before = threading.active_count()
+    workers = [threading.Thread(target=bench.pool.start, args=(("counting", 1, "en"),)) for _ in range(20)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(DEADLINE)
+    assert threading.active_count() == before + 1
+    assert bench.pool._thread is not None
+    assert bench.pool._thread.daemon
+
+
+# --- kinds that fail ---
+
+
+def test_failing_kind_blocks_nobody(bench_of: BenchOf, caplog: pytest.LogCaptureFixture) -> None:
+    """A kind that cannot draw is told of in the log; its requests are sent away, others are served, and it may mend."""
+    other = Counting()
+    bench = bench_of(rate=400, other=other)
+    bench.kind.fails = True
+    assert isinstance(bench.take(), Busy)
+    assert isinstance(bench.take(kind="other"), Challenge)
+    assert "could not draw" in caplog.text
+    assert bench.pool._thread is not None
+    assert bench.pool._thread.is_alive()
+    bench.kind.fails = False
+    bench.clock.tick(1)
+    assert bench.got()
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [None, "text", Challenge("", Media("text/plain", b"")), Challenge("x", Media("text/plain", b""), data=bytes(65))],
+)
+def test_kind_that_breaks_its_word_is_failing(bench_of: BenchOf, challenge: object) -> None:
+    """What is no challenge, has no answer or too much data never reaches a page."""
+    bench = bench_of(bad=Bad(challenge))
+    found = bench.take(kind="bad")
+    assert isinstance(found, Busy)
+    assert found.retry_after == 2.0
+
+
+def test_kind_that_hangs_is_waited_for_briefly(twin_of: TwinOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a drawing that does not end, pages go out without a picture, and nothing of what was sent is lost."""
+    monkeypatch.setattr("gatepost.gate._DRAW_TIMEOUT", 0.05)
+    kind = Counting()
+    twin = twin_of(challenge=kind)
+    kind.go.clear()
+    pages = [twin.send(body=b"message=hello") for _ in range(3)]
+    assert {(page.status, page.reason) for page in pages} == {(429, "busy")}
+    assert pages[0].get("retry-after")
+    kind.go.set()
+    until(lambda: twin.send(body=b"x").reason == "always")
+    page = twin.answer(pages[0])
+    assert twin.answer(page).status == 200
+    assert [received.body for received in twin.received] == [b"message=hello"]
+
+
+def test_i6_orders_are_bounded(bench_of: BenchOf) -> None:
+    """While the thread is held up, no more is on order than a second's worth, and the rest is sent away at once."""
+    bench = bench_of(rate=10)
+    bench.kind.go.clear()
+    found = []
+    for number in range(200):
+        bench.clock.tick(1)
+        found.append(bench.pool.take(Draw("counting", 1, "en", f"client {number}", 0)))
+    futures = [one for one in found if isinstance(one, Future)]
+    assert len(futures) <= 11  # ten on order and the one that is being drawn
+    bench.kind.go.set()
+    assert all(isinstance(future.result(DEADLINE), Challenge) for future in futures)
+
+
+# --- through the twins ---
+
+
+def test_i7_page_goes_out_when_the_budget_is_spent(twin_of: TwinOf) -> None:
+    """Past the budget the page has no picture but the submission, 'Continue' and a true time, and then a picture."""
+    twin = twin_of(render_rate=4, pool_size=2)
+    pages = [twin.send(body=b"number=%d" % number, peer=f"192.0.2.{number}") for number in range(12)]
+    reasons = Counter(page.reason for page in pages)
+    assert set(reasons) == {"always", "busy"}
+    assert reasons["always"] <= 4
+    late = next(number for number, page in enumerate(pages) if page.reason == "busy")
+    assert twin.answer(pages[late], peer=f"192.0.2.{late}").reason in ("busy", "continued")
+    twin.clock.tick(int(pages[late].get("retry-after")))
+    page = twin.answer(pages[late], peer=f"192.0.2.{late}")
+    assert page.reason == "continued"
+    assert twin.answer(page, peer=f"192.0.2.{late}").status == 200
+    assert [received.body for received in twin.received] == [b"number=%d" % late]
