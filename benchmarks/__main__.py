@@ -36,9 +36,8 @@ def main() -> None:
         parser.error(f"there is no subject {unknown[0]!r}; there are {', '.join(SUBJECTS)}")
     started = time.monotonic()
     plan = Plan(turns=150) if options.quick else Plan()
-    print(
-        f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
-    )
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    print(f"{python}, {os.cpu_count()} cores, {platform.machine()}")
     for name in options.subject or SUBJECTS:
         SUBJECTS[name][0](plan)
     print(f"\nTook {time.monotonic() - started:.0f} s.")

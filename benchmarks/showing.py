@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import secrets
 import statistics
+from functools import partial
 
 from gatepost.asgi import request_of
 from gatepost.challenges import ImageKind
@@ -22,8 +24,8 @@ _LEVELS = (1, 4)
 
 
 def interstitial(request: Request, size: int, challenge: Challenge | None) -> Show:
-    """An interstitial for a body of so many KiB."""
-    carry = pack(request, bytes(size * KIB))
+    """An interstitial for a body of so many KiB, which no compression makes smaller."""
+    carry = pack(request, secrets.token_bytes(size * KIB))
     return Show(
         reason=Reason.RULE_ENGAGED,
         token=Desk().issue(),
@@ -51,16 +53,13 @@ def run(plan: Plan) -> None:
     }
     sizes = {name: [len(page.show(verdict, request).body)] for name, verdict in verdicts.items()}
     packed = {name: len(gzip.compress(page.show(verdict, request).body)) for name, verdict in verdicts.items()}
-    contenders = [
-        Contender(name, loop(lambda verdict=verdict: page.show(verdict, request)))  # type: ignore[misc]
-        for name, verdict in verdicts.items()
-    ]
+    contenders = [Contender(name, loop(partial(page.show, verdict, request))) for name, verdict in verdicts.items()]
     refusal = Refuse(Reason.ALREADY_SENT, 409)
-    contenders.append(Contender("page without a form ('already sent')", loop(lambda: page.refuse(refusal, request))))
+    contenders.append(Contender("page without a form ('already sent')", loop(partial(page.refuse, refusal, request))))
     sizes["page without a form ('already sent')"] = [len(page.refuse(refusal, request).body)]
     for level in _LEVELS:
         name = f"draw a picture, level {level}"
-        contenders.append(Contender(name, loop(lambda level=level: kind.draw(level, "en"))))  # type: ignore[misc]
+        contenders.append(Contender(name, loop(partial(kind.draw, level, "en"))))
         sizes[name] = [len(kind.draw(level, "en").media.content) for _ in range(30)]
     results = measure(contenders, plan.of(0.1, 0.001))
     rows = [

@@ -43,6 +43,5 @@ def verdict(result: Result) -> ROW:
     """The target, and how the median stands to it."""
     if result.target is None:
         return "", ""
-    return micro(
-        result.target
-    ), "met" if result.median <= result.target else f"missed, {result.median / result.target:.2f}x"
+    missed = result.median > result.target
+    return micro(result.target), f"missed, {result.median / result.target:.2f}x" if missed else "met"

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .asgi_body import Replay, peek, read_body
+from .asgi_body import Replay, begin, ours_at_once, peek, read_body
 from .effects import Claiming, Deliver, Draw, Effect, Fetch, Gone, Pass, ReadBody, Refuse, Show
 from .form import URLENCODED
 from .gate import Gate, make_gate
@@ -46,6 +46,7 @@ class GatepostMiddleware:
         self._page = Page(self.gate.settings)
         self._clock = self.gate.settings.clock
         self._finders = self.gate.routes.finders
+        self._indices = self.gate.routes.indices
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,13 +64,18 @@ class GatepostMiddleware:
             fields = list(fields)
             scope = {**scope, "headers": fields}
         gate = self.gate
-        guard = gate.guards[gate.routes.index(method, match)]
+        guard = gate.guards[self._indices[method][match.lastindex or 0]]
         if _urlencoded(fields) and method.upper() == "POST":
-            seen = await peek(receive, gate.settings.read_timeout)
-            receive = Replay(seen.messages, receive)
-            if seen.slow:
-                return await self._refuse_slow(guard, scope, send)
-            if seen.ours:
+            first, pending = begin(receive)
+            ours = None if first is None else ours_at_once(first)
+            if ours is None:
+                seen = await peek(receive, first, pending, gate.settings.read_timeout)
+                if seen.slow:
+                    return await self._refuse_slow(guard, scope, send)
+                receive, ours = Replay(seen.messages, receive), seen.ours
+            elif first is not None:
+                receive = Replay([first], receive)
+            if ours:
                 request = request_of(scope)
                 return await self._drive(gate.flow.answer(guard, request), request, receive, send)
         screened = guard.screen(request_of, scope, self._clock())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import types
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -52,35 +53,54 @@ class Seen:
     slow: bool = False
 
 
-async def peek(receive: Receive, timeout: float) -> Seen:
-    """Look at as many messages as it takes to know whether the body begins like an answer request.
+def begin(receive: Receive) -> tuple[Message | None, Awaitable[Message] | None]:
+    """The first message, if it is there already; else what is to be awaited for it.
 
-    :param timeout: seconds that this may take.
+    Nearly always it is there. Then no task switches and no timer is made, which would cost more than all the rest.
     """
-    messages: list[Message] = []
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        # Trio: scopes must nest, so one cannot be opened once the receive has begun, which may have one of its own.
-        with anyio.move_on_after(timeout):
-            return Seen(messages, await _look(messages, receive, receive()))
-        return Seen(messages, ours=False, slow=True)
-    # Nearly always the first message is there. Then no timer is made, which would cost more than all the rest.
-    iterator = receive().__await__()
+    awaitable = receive()
+    if "trio" in sys.modules and not _on_asyncio():
+        # Scopes must nest there, so one cannot be opened once the receive has begun, which may have one of its own.
+        return None, awaitable
+    iterator = awaitable.__await__()
     try:
         waiting_for = next(iterator)
     except StopIteration as stop:
-        message: Message = stop.value
-        ours = _begins(message.get("body", b""), not message.get("more_body", False))
-        if ours is not None and message["type"] == "http.request":
-            return Seen([message], ours)
-        messages, first = [message], None
-    else:
-        first = _resume(iterator, waiting_for)
+        return stop.value, None
+    return None, _resume(iterator, waiting_for)
+
+
+def _on_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def ours_at_once(message: Message) -> bool | None:
+    """Whether a body that begins with this message is an answer request; ``None`` if more is needed to know."""
+    if message["type"] != "http.request":
+        return None
+    return _begins(message.get("body", b""), not message.get("more_body", False))
+
+
+async def peek(receive: Receive, first: Message | None, pending: Awaitable[Message] | None, timeout: float) -> Seen:
+    """Look at as many messages as it takes to know whether the body begins like an answer request.
+
+    :param first: the first message, if it was there already.
+    :param pending: else what is to be awaited for it.
+    :param timeout: seconds that this may take.
+    """
+    messages: list[Message] = [] if first is None else [first]
+    if not _on_asyncio():
+        with anyio.move_on_after(timeout):
+            return Seen(messages, await _look(messages, receive, pending))
+        return Seen(messages, ours=False, slow=True)
     try:
         # Unlike a cancel scope, this may be entered in the middle of a receive that has opened scopes of its own.
         async with asyncio.timeout(timeout) as timer:
-            return Seen(messages, await _look(messages, receive, first))
+            return Seen(messages, await _look(messages, receive, pending))
     except TimeoutError:
         if not timer.expired():
             raise

@@ -67,8 +67,9 @@ class Routes:
     def __init__(self, rules: Sequence[Bound]) -> None:
         patterns = [_pattern(rule.path) for rule in rules]
         _check_reachable(rules, patterns)
-        self._indices: dict[str, dict[int, int]] = {}
-        #: For each method the function to call with a path; it gives the match to hand to :meth:`index`.
+        #: For each method the number of the rule that a match belongs to, by the match's ``lastindex``.
+        self.indices: dict[str, dict[int, int]] = {}
+        #: For each method the function to call with a path; it gives a match or ``None``.
         self.finders: dict[str, Finder] = {}
         for method in {method for rule in rules for method in rule.methods}:
             mine = [index for index, rule in enumerate(rules) if method in rule.methods]
@@ -77,18 +78,14 @@ class Routes:
             expression = re.compile("|".join(f"{patterns[index]}(?P<r{index}>)" for index in mine), re.DOTALL)
             indices = {expression.groupindex[f"r{index}"]: index for index in mine}
             for spelling in _spellings(method):
-                self._indices[spelling] = indices
+                self.indices[spelling] = indices
                 self.finders[spelling] = expression.match
-
-    def index(self, method: str, match: re.Match[str]) -> int:
-        """The number of the rule that a finder's match belongs to."""
-        return self._indices[method][match.lastindex or 0]
 
     def find(self, method: str, path: str) -> int | None:
         """The number of the first rule for this method and path, or ``None``."""
         finder = self.finders.get(method)
         match = finder(path) if finder is not None else None
-        return None if match is None else self.index(method, match)
+        return None if match is None else self.indices[method][match.lastindex or 0]
 
 
 def _spellings(method: str) -> Iterator[str]:

@@ -47,6 +47,7 @@ class GatepostMiddleware:
         self._page = Page(self.gate.settings)
         self._clock = self.gate.settings.clock
         self._finders = self.gate.routes.finders
+        self._indices = self.gate.routes.indices
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
@@ -58,7 +59,7 @@ class GatepostMiddleware:
         if match is None or DELIVERED in environ:
             return self.app(environ, start_response)
         gate = self.gate
-        guard = gate.guards[gate.routes.index(method, match)]
+        guard = gate.guards[self._indices[method][match.lastindex or 0]]
         if _urlencoded(environ.get("CONTENT_TYPE", "")) and method.upper() == "POST":
             seen = peek(environ, gate.settings.read_timeout)
             if seen.slow:
