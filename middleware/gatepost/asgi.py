@@ -56,7 +56,9 @@ class GatepostMiddleware:
         if finder is None:
             return await self.app(scope, receive, send)
         path, prefix = scope["path"], scope.get("root_path")
-        match = finder(strip_prefix(path, prefix or "") if prefix or path[:1] != "/" else path)
+        match = finder(strip_prefix(path, prefix) if prefix else path)
+        if match is None and path[:1] != "/":  # an absolute address, as some servers hand it on
+            match = finder(strip_prefix(path, ""))
         if match is None or DELIVERED in scope:
             return await self.app(scope, receive, send)
         fields = scope["headers"]
