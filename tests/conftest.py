@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
-from functools import partial
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -14,9 +13,17 @@ from twins import TWINS, Twin, make_twin
 
 
 @pytest.fixture(params=TWINS)
-def twin_of(request: pytest.FixtureRequest) -> Callable[..., Twin]:
+def twin_of(request: pytest.FixtureRequest) -> Iterator[Callable[..., Twin]]:
     """Makes a twin with settings; each test runs with both twins, and ASGI on both event loops."""
-    return partial(make_twin, request.param)
+    made: list[Twin] = []
+
+    def make(**options: Any) -> Twin:
+        made.append(make_twin(request.param, **options))
+        return made[-1]
+
+    yield make
+    for twin in made:
+        twin.clock.tick(10**7)  # while the clock stands still traffic never gets old, and the pool's thread waits for it
 
 
 @pytest.fixture

@@ -85,6 +85,12 @@ def pieces(*bodies: bytes, more: bool = False) -> list[Message]:
     ]
 
 
+async def never() -> Message:
+    """A client that sends nothing more, and stays."""
+    await anyio.sleep_forever()
+    raise AssertionError("that was more than forever")
+
+
 @dataclass
 class Line:
     """The server's end of one ASGI request: gives messages, then what :attr:`then` does, and records what is sent."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from driven import DEMAND, HERE, ORIGINAL, QUESTION, Site, body_of, drive, kinds, request
@@ -10,7 +12,9 @@ from gatepost.effects import (
     Body,
     Busy,
     Claiming,
+    Delivered,
     Draw,
+    Effect,
     Gone,
     Keep,
     Limit,
@@ -23,6 +27,7 @@ from gatepost.effects import (
 )
 from gatepost.form import BODY_LIMIT
 from gatepost.protocols import Claim
+from twins import ANSWER
 
 
 def test_first_challenge() -> None:
@@ -101,15 +106,60 @@ def test_spent_budget_leads_to_continue() -> None:
 
 def test_json_reads_nothing() -> None:
     """For problem+json the body is drained and not kept, and there is no carry."""
-    effects, shown = Site().submit(Body(Read.OVER), 0.0, QUESTION, 0.0, content_type="application/json", accept="")
-    assert isinstance(shown, Show)
-    assert effects[0] == ReadBody(8 * 1024 * 1024)  # the browser's own Accept names HTML
-    json_request = Request("POST", "/contact", Headers([("accept", "application/json")]), None, {})
     site = Site()
-    effects, shown = drive(site.flow.submit(site.guard, json_request, DEMAND), Body(Read.OVER), QUESTION)
+    effects, shown = drive(site.flow.submit(site.guard, program(), DEMAND), Body(Read.OVER), QUESTION)
     assert effects[0] == ReadBody(0)
     assert isinstance(shown, Show)
     assert (shown.json, shown.carry, shown.kept) == (True, "", True)
+
+
+def program(peer: str | None = None, **fields: str) -> Request:
+    """A request of a client that wants problem+json."""
+    headers = [("accept", "application/json"), *((name.replace("_", "-"), value) for name, value in fields.items())]
+    return Request("POST", "/contact", Headers(headers), peer, {})
+
+
+def header_answer(site: Site, answer: str, *results: object, after: float = 2) -> tuple[list[Effect], Verdict]:
+    """Answer by header, so many seconds after the question."""
+    _, shown = drive(site.flow.submit(site.guard, program(), DEMAND), Body(Read.OVER), QUESTION)
+    assert isinstance(shown, Show)
+    site.clock.tick(after)
+    asked = program("203.0.113.7", gatepost_token=shown.token, gatepost_answer=quote(answer))
+    return drive(site.flow.submit(site.guard, asked, DEMAND), *results)
+
+
+def test_right_answer_by_header_passes_unread() -> None:
+    """A right answer by header claims nonce and submission at once; the body is not read, and the request passes."""
+    effects, verdict = header_answer(Site(), ANSWER, 0.0, Claim.NEW, Claim.NEW)
+    assert kinds(effects) == [Limit, Delivered, Claiming]
+    assert isinstance(effects[-1], Claiming)
+    assert effects[-1].submission
+    assert verdict == Pass(Reason.SOLVED)
+
+
+HEADER_ROWS: dict[str, tuple[str, float, list[object], list[type], Reason]] = {
+    "failing": (ANSWER, 2, [9.0], [Limit], Reason.FAILURE_LIMIT),
+    "sent": (ANSWER, 2, [0.0, Claim.DELIVERED], [Limit, Delivered], Reason.ALREADY_SENT),
+    "ended": (ANSWER, 4000, [0.0, Claim.NEW], [Limit, Delivered], Reason.ENDED),
+    "used": (ANSWER, 2, [0.0, Claim.NEW, Claim.SPENT], [Limit, Delivered, Claiming], Reason.USED),
+    "wrong": ("no", 2, [0.0, Claim.NEW, Claim.NEW, 0.0], [Limit, Delivered, Claiming, Limit], Reason.WRONG),
+    "too fast": (ANSWER, 0, [0.0, Claim.NEW, Claim.NEW, 0.0], [Limit, Delivered, Claiming, Limit], Reason.TOO_FAST),
+    "expired": (ANSWER, 700, [0.0, Claim.NEW], [Limit, Delivered], Reason.EXPIRED),
+}
+
+
+@pytest.mark.parametrize("name", HEADER_ROWS)
+def test_answer_by_header_that_is_not_right(name: str) -> None:
+    """Any other answer by header gets a new document: its body is drained, never kept, and no submission is claimed."""
+    answer, after, results, expected, reason = HEADER_ROWS[name]
+    again = [Body(Read.OVER), *([] if reason is Reason.FAILURE_LIMIT else [0.0, QUESTION, 0.0])]
+    effects, shown = header_answer(Site(), answer, *results, *again, after=after)
+    assert kinds(effects)[: len(expected) + 1] == [*expected, ReadBody]
+    assert effects[len(expected)] == ReadBody(0)
+    assert isinstance(shown, Show)
+    assert (shown.reason, shown.json, shown.carry) == (reason, True, "")
+    claims = [effect for effect in effects if isinstance(effect, Claiming) and effect.submission is not None]
+    assert bool(claims) is (name == "used")
 
 
 def test_two_content_types_are_refused() -> None:
@@ -117,6 +167,10 @@ def test_two_content_types_are_refused() -> None:
     effects, refused = Site().submit(Body(Read.OVER), content_type="text/plain, text/html")
     assert effects == [ReadBody(0)]
     assert refused == Refuse(Reason.CONTENT_TYPE, 400)
+    _, closing = Site().submit(Body(Read.OVER, closing=True), content_type="text/plain, text/html")
+    assert closing == Refuse(Reason.CONTENT_TYPE, 400, closing=True)
+    _, gone = Site().submit(Body(Read.GONE), content_type="text/plain, text/html")
+    assert gone == Gone()
 
 
 def permit(site: Site, uses: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -181,11 +182,18 @@ def test_restart_with_a_kept_body(twin_of: TwinOf) -> None:
     assert bodies(twin) == []
 
 
-def test_lost_body_with_a_right_answer_earns_a_permit(twin_of: TwinOf) -> None:
-    """A kept body that is gone when the answer is right: nothing is claimed as delivered, and a permit is given."""
+@pytest.mark.parametrize("damage", ["gone", "altered", "of another"])
+def test_i2_lost_body_with_a_right_answer_earns_a_permit(damage: str, twin_of: TwinOf) -> None:
+    """A kept body that is gone or another when the answer is right is not delivered or claimed; a permit is given."""
     twin = twin_of(carry_limit=1)
     page = twin.send(body=ORIGINAL)
-    twin.gate.store._kept.clear()  # type: ignore[attr-defined]
+    kept: dict[bytes, Any] = twin.gate.store._kept  # type: ignore[attr-defined]
+    ((submission, entry),) = kept.items()
+    if damage == "gone":
+        twin.gate.store.drop(submission)
+    else:
+        other = ORIGINAL[:-1] + b"!" if damage == "altered" else b"name=Eve&message=bye"
+        kept[submission] = replace(entry, body=other)
     reply = twin.answer(page)
     assert (reply.status, reply.reason) == (410, "lost")
     assert "Your answer was right" in reply.text

@@ -301,8 +301,9 @@ class TestMemoryStore(StoreContract):
                 assert store.claim(None, 0, some_id(again), ends[again]) is not Claim.NEW
         assert 0 < refused < 5_000
 
-    def test_i4_memory_is_flat(self, store_of: StoreOf, clock: ManualClock) -> None:
-        """Ten thousand claims, withdrawals included, take no more memory than the first thousand."""
+    @pytest.mark.parametrize("withdrawn", [0, 1, 2])
+    def test_i4_memory_is_flat(self, store_of: StoreOf, clock: ManualClock, withdrawn: int) -> None:
+        """Ten thousand claims, none or half or all of them withdrawn, take no more memory than the first thousand."""
         store = store_of(spent_size=100, delivered_size=100)
 
         def claim(count: int) -> None:
@@ -311,8 +312,9 @@ class TestMemoryStore(StoreContract):
                 end = int(clock() * 1000) + 10 * MINUTE
                 one = random.randbytes(16)  # noqa: S311
                 store.claim(one, end, one, end)
-                store.withdraw(random.choice((one, NONCE)))  # noqa: S311
+                store.withdraw(one if random.randrange(2) < withdrawn else NONCE)  # noqa: S311
 
+        store.claim(None, 0, SUBMISSION, int(clock() * 1000) + MINUTE)
         claim(1000)
         tracemalloc.start()
         try:

@@ -61,6 +61,19 @@ def test_i4_respelt_header_token_delivers_once(twin_of: TwinOf) -> None:
     assert [received.body for received in twin.received] == [BODY]
 
 
+@pytest.mark.parametrize("answer", [ANSWER, "wrong"])
+@pytest.mark.parametrize("button", ["", "another", "continue"])
+def test_i4_page_of_what_was_delivered_says_so(twin_of: TwinOf, answer: str, button: str) -> None:
+    """Whatever is done on a page of a delivered submission, it says 'already sent' and offers nothing further."""
+    twin = twin_of()
+    page = twin.send(body=BODY)
+    twin.answer(page)
+    reply = twin.answer(page, answer, button=button)
+    assert (reply.status, reply.reason) == (409, "already-sent")
+    assert "gatepost_token" not in reply.text
+    assert len(twin.received) == 1
+
+
 @pytest.mark.parametrize("name", ["wsgi", "asgi-asyncio"])
 def test_i4_no_changed_answer_request_delivers_twice(name: str) -> None:
     """Any bytes of a delivered answer request changed, dropped or added: refused or challenged, never a crash."""
@@ -291,6 +304,19 @@ def test_time_of_an_answer(twin_of: TwinOf, options: dict[str, Any], waits: floa
     reply = twin.send(body=answer.body, fields=BROWSER)
     assert reply.reason == reason
     assert len(twin.received) == (reason == "")
+
+
+def test_no_token_outlives_its_submission(twin_of: TwinOf) -> None:
+    """A page that is issued shortly before the submission's end can be answered until then, and says so."""
+    twin = twin_of()
+    page = twin.send(body=BODY)
+    begin = twin.clock()
+    twin.clock.tick(3500)
+    page = twin.answer(page)
+    token = twin.gate.tokens.read(FORM, page.answered()["gatepost_token"])
+    assert token is not None
+    assert token.expires == token.end == int((begin + 3600) * 1000)
+    assert "You have 2 minutes to answer" in page.text
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,12 @@ def test_empty_answer_and_empty_mac_are_never_right(mac: bytes, answer: str) -> 
     assert not TOKENS.right(replace(TOKEN, mac=mac), answer)
 
 
+def test_macs_of_one_answer_differ() -> None:
+    """The MAC is of the nonce too, so that two tokens do not show that they have the same answer."""
+    assert len({TOKENS.mac(nonce, "same") for nonce in (bytes(16), TOKEN.nonce, HEADER_TOKEN.submission)}) == 3
+    assert not TOKENS.right(replace(TOKEN, nonce=new_id(), mac=TOKENS.mac(TOKEN.nonce, "same")), "same")
+
+
 def test_signed_text_without_a_lineage_is_forged() -> None:
     """A signed payload too short to say whose submission it is counts as forged."""
     payload = urlsafe_b64decode(TEXTS[FORM].partition(".")[0] + "==")

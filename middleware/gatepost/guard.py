@@ -84,7 +84,8 @@ class Guard:
         choose = self._settings.client
         if choose is not None:
             try:
-                return choose(request)
+                chosen = choose(request)
+                return None if chosen is None else str(chosen)
             except Exception:
                 log.exception("The 'client' callable failed; the address of the connection is used instead.")
         if not self._proxy_told and _looks_proxied(request):
