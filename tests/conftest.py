@@ -23,7 +23,7 @@ def twin_of(request: pytest.FixtureRequest) -> Iterator[Callable[..., Twin]]:
 
     yield make
     for twin in made:
-        twin.clock.tick(10**7)  # while the clock stands still traffic never gets old, and the pool's thread waits for it
+        twin.clock.tick(10**7)  # or the pool's thread would wait for its traffic to get old
 
 
 @pytest.fixture
