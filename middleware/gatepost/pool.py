@@ -68,7 +68,8 @@ class _Turns:
 
     def give(self, now: float) -> float:
         """Seconds until the turn of one more."""
-        if self._ahead and self._ahead[-1][1] > now + _LONGEST_WAIT:  # the clock went back
+        if self._last > now + _LONGEST_WAIT:  # the clock went back
+            self._last = self._due = 0.0
             self._ahead.clear()
         self._last = min(max(self._last + self._gap, now + _SHORTEST_WAIT), now + _LONGEST_WAIT)
         if self._ahead and self._last - self._ahead[-1][1] < _TURNS_APART:
