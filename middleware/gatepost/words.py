@@ -69,7 +69,7 @@ WORDS_BY_MEDIA = {
         "question": "",
     },
     "audio": {
-        "label": _("What you hear"),
+        "label": _("The digits that you hear"),
         "alternative": _("A recording to listen to; type what is said into the field below"),
         "another": _("Another recording"),
         "question": "",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..protocols import Kind
+from .audio import AudioKind
 from .image import ImageKind
+from .question import QuestionKind
 
-__all__ = ["ImageKind", "make_kinds"]
+__all__ = ["AudioKind", "ImageKind", "QuestionKind", "make_kinds"]
 
-_KINDS: dict[str, Callable[[], Kind]] = {"image": ImageKind}
+_KINDS: dict[str, Callable[[], Kind]] = {"audio": AudioKind, "image": ImageKind}
 
 
 def make_kinds(challenges: Iterable[str | Kind], made: dict[str, Kind]) -> dict[str, Kind]:
@@ -21,6 +23,11 @@ def make_kinds(challenges: Iterable[str | Kind], made: dict[str, Kind]) -> dict[
     kinds = {}
     for item in challenges:
         if isinstance(item, str):
+            if item == QuestionKind.name:
+                raise ValueError(
+                    "challenge: got 'question', which needs the questions; wanted "
+                    "gatepost.challenges.QuestionKind('questions.toml')."
+                )
             if item not in _KINDS:
                 raise ValueError(
                     f"challenge: got {item!r}, wanted one of {', '.join(sorted(_KINDS))}, or an object with the "

@@ -1,0 +1,1 @@
+"""How well machines read and hear the challenges, ours and those of others."""
