@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ import pytest
 from gatepost import Challenge, Gate, Settings
 from gatepost.asgi import GatepostMiddleware
 from gatepost.intake import Intake
-from gatepost.protocols import Claim
+from gatepost.protocols import Claim, Sums, Told, Totals
 from gatepost.stores import MemoryStore
 from gatepost.testing import Answer, KnownChallenge
 from raw import BACKENDS, Line, Probe, call, pieces, run, scope_of
@@ -22,9 +23,7 @@ ORIGINAL = b"name=Ada&message=hello"
 
 
 class BlockingStore(MemoryStore):
-    """A memory store that says that it may block, and notes on which threads it was called."""
-
-    blocking = True
+    """A store that processes share, as far as the gate can tell; it notes on which threads it was called."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -37,6 +36,18 @@ class BlockingStore(MemoryStore):
         if self.after_claim is not None and submission is not None:
             self.after_claim()
         return found
+
+    def exchange(self, sums: Sequence[Sums]) -> list[Totals]:
+        return [Totals(mine.rule, mine.bucket, mine.fresh, mine.late, (), 0) for mine in sums]
+
+    def command(self, rule: str, until: float | None, cause: str) -> None:
+        raise NotImplementedError
+
+    def status(self) -> list[Told]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
 
 
 def blocking_gate(app: Any, **options: Any) -> tuple[GatepostMiddleware, BlockingStore]:

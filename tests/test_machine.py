@@ -147,9 +147,7 @@ class GateMachine(RuleBasedStateMachine):
 
     @property
     def store(self) -> MemoryStore:
-        store = self.twin.gate.store
-        assert isinstance(store, MemoryStore)
-        return store
+        return self.twin.gate.store.local
 
     # --- sending, and looking at what came of it ---
 

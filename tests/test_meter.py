@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatepost import Rate, State
-from gatepost.meter import NEVER, ClientMeters, Limiter, Meter, Window
+from gatepost.meter import ClientMeters, Limiter, Meter
+from gatepost.window import NEVER, Window
 
 PERIOD = 60.0
 BEGIN = 1_800_000_000.0  # a bucket begins here

@@ -18,7 +18,7 @@ TwinOf = Callable[..., Twin]
 
 def changed(twin: Twin, **options: Any) -> Twin:
     """The same site with other settings: another process, which shares the clock and the store."""
-    gate = Gate(settings(clock=twin.clock, store=twin.gate.store, **options))
+    gate = Gate(settings(clock=twin.clock, store=twin.gate.store.local, **options))
     if isinstance(twin, AsgiTwin):
         return AsgiTwin(gate, twin.received, backend=twin.backend)
     return WsgiTwin(gate, twin.received)
@@ -187,7 +187,7 @@ def test_i2_lost_body_with_a_right_answer_earns_a_permit(damage: str, twin_of: T
     """A kept body that is gone or another when the answer is right is not delivered or claimed; a permit is given."""
     twin = twin_of(carry_limit=1)
     page = twin.send(body=ORIGINAL)
-    kept: dict[bytes, Any] = twin.gate.store._kept  # type: ignore[attr-defined]
+    kept: dict[bytes, Any] = twin.gate.store.local._kept
     ((submission, entry),) = kept.items()
     if damage == "gone":
         twin.gate.store.drop(submission)

@@ -178,7 +178,7 @@ def test_i4_header_answers_pass_once() -> None:
 def test_i4_calm_delivery_happens_once() -> None:
     """A page that is posted many times at once while no challenge is demanded is delivered once."""
     engaged = make_twin("wsgi")
-    calm = make_twin("wsgi", mode="off", store=engaged.gate.store, clock=engaged.clock)
+    calm = make_twin("wsgi", mode="off", store=engaged.gate.store.local, clock=engaged.clock)
     body = engaged.send(body=BODY).answered().body
     replies = at_once([posting(calm, body)] * 400)
     assert [received.body for received in calm.received] == [BODY]

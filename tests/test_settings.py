@@ -59,6 +59,9 @@ DEFAULTS: dict[str, Any] = {
     "contact": "",
     "clock": time.time,
     "store": "memory://",
+    "store_timeout": 0.25,
+    "sync_interval": 0.25,
+    "on_store_error": "local",
 }
 RULE_OPTIONS = (
     "above",

@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from gatepost import Settings, Store
-from gatepost.protocols import Claim
+from gatepost import Settings
+from gatepost.protocols import Claim, Claims
 from gatepost.stores import MemoryStore
 from gatepost.testing import ManualClock
 from twins import settings
 
 MINUTE = 60_000
-StoreOf = Callable[..., Store]
+StoreOf = Callable[..., Claims]
 
 
 def some_id(number: int) -> bytes:
@@ -37,17 +37,17 @@ class StoreContract:
     """What holds for every store."""
 
     @pytest.fixture
-    def new_store(self) -> Callable[[Settings], Store]:
+    def new_store(self) -> Callable[[Settings], Claims]:
         """Makes a store for these settings. Each subclass has its own."""
         raise NotImplementedError
 
     @pytest.fixture
-    def store_of(self, new_store: Callable[[Settings], Store], clock: ManualClock) -> StoreOf:
+    def store_of(self, new_store: Callable[[Settings], Claims], clock: ManualClock) -> StoreOf:
         """Makes a store with settings as keywords."""
         return lambda **options: new_store(settings(clock=clock, **options))
 
     @pytest.fixture
-    def store(self, store_of: StoreOf) -> Store:
+    def store(self, store_of: StoreOf) -> Claims:
         return store_of()
 
     @pytest.fixture
@@ -56,14 +56,14 @@ class StoreContract:
 
     # --- claims ---
 
-    def test_is_a_store(self, store: Store) -> None:
+    def test_is_a_store(self, store: Claims) -> None:
         """It has every method of the protocol, and an id of 16 bytes that stays."""
-        members = [name for name in vars(Store) if not name.startswith("_")]
+        members = [name for name in dir(Claims) if not name.startswith("_")]
         assert not [name for name in members if not hasattr(store, name)]
         assert len(store.identity()) == 16
         assert store.identity() == store.identity()
 
-    def test_i4_second_claim_fails(self, store: Store, now: int) -> None:
+    def test_i4_second_claim_fails(self, store: Claims, now: int) -> None:
         """A nonce is new once, then spent; a submission is new once, then delivered."""
         claim = (NONCE, now + MINUTE, SUBMISSION, now + 2 * MINUTE)
         assert [store.claim(*claim) for _ in range(3)] == [Claim.NEW, Claim.DELIVERED, Claim.DELIVERED]
@@ -82,7 +82,7 @@ class StoreContract:
         ],
     )
     def test_i4_claim_is_all_or_nothing(
-        self, store: Store, now: int, nonce: bytes | None, submission: bytes | None, expected: Claim
+        self, store: Claims, now: int, nonce: bytes | None, submission: bytes | None, expected: Claim
     ) -> None:
         """If either of the two was claimed before, the other is not claimed by the attempt."""
         expires, end = now + MINUTE, now + 2 * MINUTE
@@ -92,20 +92,20 @@ class StoreContract:
         assert store.claim(OTHER_NONCE, expires, None, 0) is untouched
         assert store.delivered(OTHER_SUBMISSION, end) is (Claim.NEW if untouched is Claim.NEW else Claim.DELIVERED)
 
-    def test_looking_changes_nothing(self, store: Store, now: int) -> None:
+    def test_looking_changes_nothing(self, store: Claims, now: int) -> None:
         """To ask whether a submission was delivered does not claim it."""
         assert [store.delivered(SUBMISSION, now + MINUTE) for _ in range(2)] == [Claim.NEW] * 2
         assert store.claim(None, 0, SUBMISSION, now + MINUTE) is Claim.NEW
         assert store.delivered(SUBMISSION, now + MINUTE) is Claim.DELIVERED
 
-    def test_nonces_and_submissions_do_not_mix(self, store: Store, now: int) -> None:
+    def test_nonces_and_submissions_do_not_mix(self, store: Claims, now: int) -> None:
         """The same bytes as a nonce and as a submission are two things."""
         assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
         assert store.claim(None, 0, NONCE, now + MINUTE) is Claim.NEW
 
     @pytest.mark.parametrize("later", [59.9, 60, 64.9, 65, 65.1, 3600, 7 * 86400])
     def test_i4_nothing_is_new_again_after_its_end(
-        self, store: Store, now: int, clock: ManualClock, later: float
+        self, store: Claims, now: int, clock: ManualClock, later: float
     ) -> None:
         """What was claimed is never new again: not before its end, not within the leeway, and not after."""
         store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE)
@@ -115,7 +115,7 @@ class StoreContract:
         assert store.delivered(SUBMISSION, now + MINUTE) in (Claim.DELIVERED, Claim.FORGOTTEN)
         assert store.claim(OTHER_NONCE, now + 8 * 86_400_000, SUBMISSION, now + MINUTE) is not Claim.NEW
 
-    def test_withdrawn_submission_can_be_claimed_again(self, store: Store, now: int) -> None:
+    def test_withdrawn_submission_can_be_claimed_again(self, store: Claims, now: int) -> None:
         """A submission that was not handed over after all can be, with another nonce; the first stays spent."""
         store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE)
         store.withdraw(SUBMISSION)
@@ -125,7 +125,7 @@ class StoreContract:
         assert store.claim(OTHER_NONCE, now + MINUTE, SUBMISSION, now + MINUTE) is Claim.NEW
         assert store.claim(some_id(9), now + MINUTE, SUBMISSION, now + MINUTE) is Claim.DELIVERED
 
-    def test_i4_one_of_many_threads_claims(self, store: Store, now: int) -> None:
+    def test_i4_one_of_many_threads_claims(self, store: Claims, now: int) -> None:
         """Of many threads that claim one submission at once, each with a nonce of its own, one gets it."""
         threads = 8
         barrier = threading.Barrier(threads)
@@ -140,7 +140,7 @@ class StoreContract:
     # --- kept bodies ---
 
     @pytest.mark.parametrize("body", [b"", b"\0", bytes(range(256)) * 400])
-    def test_kept_body_comes_back(self, store: Store, now: int, body: bytes) -> None:
+    def test_kept_body_comes_back(self, store: Claims, now: int, body: bytes) -> None:
         """A kept body is read as it was, as often as asked for, until it is dropped."""
         assert store.keep(SUBMISSION, body, now + MINUTE, "client")
         assert [store.read(SUBMISSION) for _ in range(2)] == [body, body]
@@ -151,7 +151,7 @@ class StoreContract:
         assert store.read(SUBMISSION) is None
         assert not store.holds(SUBMISSION)
 
-    def test_kept_body_expires(self, store: Store, now: int, clock: ManualClock) -> None:
+    def test_kept_body_expires(self, store: Claims, now: int, clock: ManualClock) -> None:
         """A kept body is gone when its time is up, and a sweep says whether others are left."""
         store.keep(SUBMISSION, b"first", now + MINUTE, "client")
         store.keep(OTHER_SUBMISSION, b"second", now + 2 * MINUTE, "client")
@@ -227,12 +227,8 @@ class TestMemoryStore(StoreContract):
     """The store of one process, with its bounds and its clock."""
 
     @pytest.fixture
-    def new_store(self) -> Callable[[Settings], Store]:
+    def new_store(self) -> Callable[[Settings], Claims]:
         return MemoryStore
-
-    def test_does_not_block(self, store: Store) -> None:
-        """A look into memory needs no worker thread."""
-        assert store.blocking is False
 
     def test_ids_differ(self, store_of: StoreOf) -> None:
         """Each store has an id of its own, by which the tokens of another are told."""
@@ -327,7 +323,7 @@ class TestMemoryStore(StoreContract):
 
     @pytest.mark.parametrize(("back", "same"), [(0, True), (4.9, True), (5, True), (5.1, False), (86400, False)])
     def test_i4_clock_that_jumps_back_makes_a_new_store(
-        self, store: Store, now: int, clock: ManualClock, back: float, same: bool
+        self, store: Claims, now: int, clock: ManualClock, back: float, same: bool
     ) -> None:
         """A jump back by more than the leeway makes a new id; delivered ids are kept, and nonces are of the old id."""
         before = store.identity()
@@ -337,7 +333,7 @@ class TestMemoryStore(StoreContract):
         assert store.delivered(SUBMISSION, now + MINUTE) is Claim.DELIVERED
         assert store.claim(NONCE, now + MINUTE, None, 0) is (Claim.SPENT if same else Claim.NEW)
 
-    def test_i4_small_steps_back_add_up(self, store: Store, clock: ManualClock) -> None:
+    def test_i4_small_steps_back_add_up(self, store: Claims, clock: ManualClock) -> None:
         """Several small steps back count together, since what expired by the latest time is forgotten."""
         before = store.identity()
         for _ in range(2):
@@ -345,7 +341,7 @@ class TestMemoryStore(StoreContract):
             after = store.identity()
         assert after != before
 
-    def test_i4_expired_by_a_wrong_clock(self, store: Store, now: int, clock: ManualClock) -> None:
+    def test_i4_expired_by_a_wrong_clock(self, store: Claims, now: int, clock: ManualClock) -> None:
         """What a clock far ahead made the store forget is not new under the same id when the clock is right again."""
         before = store.identity()
         store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE)
@@ -354,7 +350,7 @@ class TestMemoryStore(StoreContract):
         clock.tick(-86400)
         assert store.identity() != before or store.claim(NONCE, now + MINUTE, None, 0) is Claim.SPENT
 
-    def test_kept_bodies_survive_a_jump(self, store: Store, now: int, clock: ManualClock) -> None:
+    def test_kept_bodies_survive_a_jump(self, store: Claims, now: int, clock: ManualClock) -> None:
         """A clock that jumps back loses no kept body."""
         store.keep(SUBMISSION, b"body", now + MINUTE, "client")
         clock.tick(-3600)

@@ -159,7 +159,7 @@ def test_i5_token_of_the_other_way_is_forged(twin_of: TwinOf) -> None:
 def test_i13_token_of_another_rule_gets_a_fresh_challenge(twin_of: TwinOf) -> None:
     """A token of a rule that bears another name now does not count as answered, and its submission is not lost."""
     old = twin_of(protect=[Rule("/contact", name="old")])
-    new = twin_of(protect=[Rule("/contact", name="new")], store=old.gate.store, clock=old.clock)
+    new = twin_of(protect=[Rule("/contact", name="new")], store=old.gate.store.local, clock=old.clock)
     page = new.answer(old.send(body=BODY))
     assert (page.status, page.reason) == (429, "outdated")
     assert new.answer(page).status == 200

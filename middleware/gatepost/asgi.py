@@ -16,7 +16,7 @@ from .gate import Gate, make_gate
 from .guard import Guard
 from .interstitial import Steps
 from .page import Page, Response
-from .protocols import Headers, Reason, Request
+from .protocols import Headers, Reason, Request, StoreError
 from .routes import strip_prefix
 from .settings import Options, Settings
 from .threads import in_thread
@@ -89,10 +89,18 @@ class GatepostMiddleware:
     async def _drive(self, steps: Steps, request: Request, receive: Receive, send: Send) -> None:
         """Run the flow to its verdict, and carry that out."""
         held = [0]  # bytes of the process's buffer that this request has taken
+        store = self.gate.store
+        if not store.ready:
+            await in_thread(store.open)
         try:
             effect = next(steps)
             while True:
-                effect = steps.send(await self._perform(effect, request, receive, held))
+                try:
+                    result = await self._perform(effect, request, receive, held)
+                except StoreError as error:
+                    effect = steps.throw(error)
+                else:
+                    effect = steps.send(result)
         except StopIteration as stop:
             verdict = stop.value
         finally:

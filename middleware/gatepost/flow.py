@@ -36,7 +36,7 @@ from .judge import Judgement, judge
 from .negotiate import wants_json
 from .origin import Provenance, Trust, formlike, judge_trust
 from .permits import Permits
-from .protocols import Claim, Reason, Request
+from .protocols import Claim, Reason, Request, StoreError
 from .settings import Settings
 from .tokens import FORM, HEADER, Token, Tokens, digest, new_id, path_digest
 
@@ -103,8 +103,11 @@ class Flow:
         permit = self._permits.read(request.headers, guard.rule.name, self._identity(), self._now(), longest)
         for use in range(1, permit.uses + 1) if permit is not None else ():
             assert permit is not None
-            if (yield Claiming(permit.nonce(use), permit.expires)) is Claim.NEW:
-                return True
+            try:
+                if (yield Claiming(permit.nonce(use), permit.expires)) is Claim.NEW:
+                    return True
+            except StoreError:
+                return False
         return False
 
     def _new_lineage(self, guard: Guard, request: Request, demand: Demand) -> Token:
@@ -170,7 +173,10 @@ class Flow:
         wait = (yield from self._failing(case)) if compared else 0.0
         if wait:
             return (yield from self._drain_and_show(mine, Reason.FAILURE_LIMIT, 0, retry_after=wait))
-        judgement = yield from self._judge_by_header(mine, AnswerForm("", "", {"answer": _header_answer(request)}))
+        try:
+            judgement = yield from self._judge_by_header(mine, AnswerForm("", "", {"answer": _header_answer(request)}))
+        except StoreError:
+            return self._pages.away(mine)
         if judgement.reason is Reason.SOLVED:
             guard.uncount(request, demand)
             guard.delivered(Reason.SOLVED, self._settings.clock(), case.client, late=not token.counted)
@@ -231,6 +237,12 @@ class Flow:
         return (yield from self._answered(case, form))
 
     def _answered(self, case: Case, form: AnswerForm) -> Steps:
+        try:
+            return (yield from self._judged(case, form))
+        except StoreError:  # nothing may be claimed without the store; what was sent stays in the page
+            return self._pages.away(case)
+
+    def _judged(self, case: Case, form: AnswerForm) -> Steps:
         guard, request, token = case.guard, case.request, case.token
         now = self._now()  # taken after the body had arrived: a slow upload makes an earlier check stale
         found = yield Delivered(token.submission, token.end)

@@ -14,15 +14,16 @@ from typing import Any
 
 from .challenges import make_kinds
 from .effects import Busy, Claiming, Delivered, Draw, Drop, Effect, Fetch, Holds, Keep, Limit, ReadBody
+from .exchange import Exchange
 from .flow import Flow
 from .guard import Guard, RuleStats
 from .intake import Buffer
 from .permits import Permits
 from .pool import Drawn, Pool
-from .protocols import Challenge, Event, Kind, Mode, State, Store
+from .protocols import Challenge, Event, Kind, Mode, State
 from .routes import Routes
 from .settings import Settings
-from .stores import make_store
+from .stores import Front, make_store
 from .tokens import Token, Tokens
 
 log = logging.getLogger("gatepost")
@@ -47,13 +48,15 @@ class Gate:
         self.routes = Routes(settings.rules)
         self._kinds: dict[str, Kind] = {}
         kinds = [make_kinds(rule.challenge, self._kinds) for rule in settings.rules]
+        self._shared = make_store(settings)
         self._set_up(kinds)
         _gates.add(self)
 
     def _set_up(self, kinds: list[dict[str, Kind]]) -> None:
         """Make everything that changes while the gate works: at construction, and once more in a forked process."""
         settings = self.settings
-        self.store: Store = make_store(settings)
+        #: What this process knows itself, and behind it the store that it shares with others.
+        self.store = Front(settings, self._shared, self._lost)
         self.buffer = Buffer(settings.buffer_limit)
         self._locale = settings.locale or "en"
         self._strangers_told = False
@@ -71,9 +74,17 @@ class Gate:
             needed=self._still_needed,
         )
         self.flow = Flow(settings, self.tokens, self.permits, self.store.identity, self.alias, self._strange)
+        #: Tells other processes what this one counts, where a store is shared.
+        self.exchange = Exchange(self.store, lambda: self.guards, settings)
+        if self._shared is not None:
+            for guard in self.guards:
+                guard.share(self.exchange.start)
 
     def reset(self) -> None:
         """Forget all that was counted and claimed. A forked process does this: what it inherited is its parent's."""
+        forget = getattr(self._shared, "after_fork", None)
+        if forget is not None:
+            forget()
         self._set_up([dict(guard.kinds) for guard in self.guards])
 
     # --- to look at ---
@@ -88,10 +99,41 @@ class Gate:
 
         :raises KeyError: if there is no such rule.
         """
+        return self._guard(rule).state(self.settings.clock())
+
+    def _guard(self, rule: str) -> Guard:
         for guard in self.guards:
             if guard.rule.name == rule:
-                return guard.state(self.settings.clock())
+                return guard
         raise KeyError(f"there is no rule {rule!r}; the rules are {[guard.rule.name for guard in self.guards]}")
+
+    # --- by hand ---
+
+    def engage(self, rule: str, seconds: float = 600) -> None:
+        """Demand a challenge now, whatever the rate is, in every process that shares the store.
+
+        :param rule: the rule's name.
+        :param seconds: for how long at least.
+        :raises KeyError: if there is no such rule.
+        :raises StoreError: if the shared store cannot be told; this process is engaged all the same.
+        """
+        guard, now = self._guard(rule), self.settings.clock()
+        guard.meter.force(now + seconds, now)
+        if self._shared is not None:
+            self._shared.command(rule, now + seconds, "by hand")
+            self.exchange.start()
+
+    def release(self, rule: str) -> None:
+        """Demand none, in every process that shares the store, until the rate is above the threshold again.
+
+        :param rule: the rule's name.
+        :raises KeyError: if there is no such rule.
+        :raises StoreError: if the shared store cannot be told; this process is released all the same.
+        """
+        self._guard(rule).meter.release(self.settings.clock())
+        if self._shared is not None:
+            self._shared.command(rule, None, "by hand")
+            self.exchange.start()
 
     # --- for the drivers ---
 
@@ -163,6 +205,13 @@ class Gate:
                 self.settings.on_event(event)
             except Exception:
                 log.exception("The 'on_event' callable failed at %r.", event.name)
+
+    def _lost(self, why: str) -> None:
+        """The shared store was lost (``why`` says how), or is back."""
+        name = "store-lost" if why else "store-back"
+        self._report(Event(name, "", self.settings.clock(), why))
+        if why:
+            self.exchange.start()  # which brings it back
 
     def _strange(self, token: Token) -> None:
         """A genuine token of another store: of before a restart, or of another process that lives beside this one."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from .meter import ClientMeters, Meter
-from .protocols import Event, Kind, Mode, Reason, Request, State
+from .meter import ClientMeters, Meter, Share
+from .protocols import Event, Kind, Mode, Reason, Request, State, Sums, Totals
 from .rules import Bound
 from .settings import Settings
 
@@ -76,6 +76,10 @@ class Guard:
         self._alone = 0  # counted for the client alone
         # Whether the rule's own meter is all that calm traffic has to be shown to.
         self._simple = rule.mode is Mode.ADAPTIVE and self._clients is None
+        # Called with the first submission, and with the first one after a rest; nothing where nobody is to be told.
+        self._stir: Callable[[], None] | None = None
+        self._told: Counter[str] = Counter()
+        self._cause = ""
 
     # --- deciding ---
 
@@ -103,6 +107,8 @@ class Guard:
 
         :param make: makes the request of ``raw``; called only where something hangs on it.
         """
+        if self._stir is not None:
+            self._wake()
         if self._simple:
             level = self.meter.count(now)
             if not level:
@@ -188,6 +194,57 @@ class Guard:
                 log.exception("An 'exempt' callable failed; the request is treated as not exempt.")
         return False
 
+    # --- counting with others ---
+
+    def share(self, stir: Callable[[], None]) -> None:
+        """Count together with other processes: ``stir`` sees to it that they are told."""
+        self._stirrer = self._stir = stir
+
+    def _wake(self) -> None:
+        stir, self._stir = self._stir, None
+        if stir is not None:
+            stir()
+
+    def rest(self) -> None:
+        """Whoever told the others has stopped; the next submission stirs again."""
+        self._stir = self._stirrer
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something was counted that others have not been told of."""
+        return self.meter.unsent
+
+    def outgoing(self, now: float) -> Sums:
+        """What others have not been told of yet."""
+        share = self.meter.outgoing(now)
+        with self._lock:
+            counts = Counter(self._reasons)
+            counts.update(submissions=self.meter.total + self._alone, challenged=self._challenged)
+            counts.update(delivered=self._delivered, held=self._held)
+            new = {name: value - self._told[name] for name, value in counts.items() if value != self._told[name]}
+            self._told = counts
+        return Sums(
+            self.rule.name,
+            self.rule.above[0].period,
+            share.bucket,
+            share.fresh,
+            share.late,
+            share.until,
+            share.turn,
+            self._cause,
+            new,
+        )
+
+    def restore(self, sums: Sums) -> None:
+        """Nobody could be told of what :meth:`outgoing` gave."""
+        self.meter.restore(Share(sums.bucket, sums.fresh, sums.late, sums.until, sums.turn))
+        with self._lock:
+            self._told.subtract(sums.counts)
+
+    def incoming(self, totals: Totals, now: float) -> None:
+        """What all have counted."""
+        self.meter.incoming(totals, now)
+
     # --- keeping count ---
 
     def note(self, reason: Reason) -> None:
@@ -251,7 +308,8 @@ class Guard:
         rule = self.rule
         cause = f"{rate:.0f} submissions in {rule.above[0].period:g} s"
         if state is State.ENGAGED:
-            log.warning("Rule %r is engaged: %s, more than %d.", rule.name, cause, rule.above[0].count)
+            self._cause = cause if rate > rule.above[0].count else f"by others or by hand; {cause}"
+            log.warning("Rule %r is engaged: %s, threshold %d.", rule.name, self._cause, rule.above[0].count)
             self._report(Event("engaged", rule.name, at, cause))
         else:
             log.warning("Rule %r is calm again: under %g for %g s.", rule.name, rule.below[0], rule.hold)

@@ -15,6 +15,8 @@ from .protocols import Challenge, Claim, Reason, Request
 from .settings import Settings
 from .tokens import Token, Tokens, digest, new_id
 
+AWAY_RETRY = 5.0  # seconds; a lost store is tried again more often than that
+
 Steps = Generator[Effect, Any, Verdict]
 
 
@@ -85,18 +87,27 @@ class Interstitials:
         maybe_sent: bool = False,
     ) -> Steps:
         """An interstitial; with level 0, or when no challenge is to be had, the one with a 'Continue' button."""
-        guard, now = case.guard, int(self._settings.clock() * 1000)
-        kind = kind or next(iter(guard.kinds))
+        kind = kind or next(iter(case.guard.kinds))
         challenge: Challenge | None = None
         told = reason
         if level:
+            now = int(self._settings.clock() * 1000)
             drawn, short = yield from self._draw(case, kind, level, (now - case.token.since) / 1000)
             if isinstance(drawn, Busy):
                 # That it may have been sent already has to be said by every first page of another store, JSON too.
                 told, retry_after = reason if reason is Reason.RESTARTED else short, drawn.retry_after
             else:
                 challenge = drawn
-        now = int(self._settings.clock() * 1000)  # drawing may have taken its time
+        shown = self._make(case, told, level, kind, challenge)
+        return replace(shown, retry_after=retry_after, maybe_sent=maybe_sent)
+
+    def away(self, case: Case) -> Show:
+        """The 'Continue' page for when the store cannot be asked, and nothing may be claimed without it."""
+        shown = self._make(case, Reason.STORE_AWAY, 0, next(iter(case.guard.kinds)), None)
+        return replace(shown, status=503, retry_after=AWAY_RETRY)
+
+    def _make(self, case: Case, reason: Reason, level: int, kind: str, challenge: Challenge | None) -> Show:
+        guard, now = case.guard, int(self._settings.clock() * 1000)  # drawing may have taken its time
         expires = min(now + int(guard.rule.lifetime * 1000), case.token.end)
         nonce = new_id()
         token = replace(
@@ -114,10 +125,10 @@ class Interstitials:
             data=challenge.data if challenge else b"",
             known=True,
         )
-        guard.challenged(told, now / 1000, case.client)
+        guard.challenged(reason, now / 1000, case.client)
         head = case.carry.head if case.carry is not None else None
         return Show(
-            reason=told,
+            reason=reason,
             token=self._tokens.issue(token),
             carry=case.carry.text if case.carry is not None else "",
             status=guard.rule.status,
@@ -126,10 +137,8 @@ class Interstitials:
             lifetime=(expires - now) / 1000,
             remaining=(case.token.end - now) / 1000,
             challenge=challenge,
-            retry_after=retry_after,
             length=head.length if head else 0,
             kept=head is None or head.where is not Where.NOWHERE,
-            maybe_sent=maybe_sent,
             json=case.json,
             closing=case.closing,
         )

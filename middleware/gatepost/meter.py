@@ -1,9 +1,5 @@
 """The meter: a sliding window that says whether a rule, or one client of it, is calm or engaged.
 
-Facts
-    The window is weighted over two buckets: all of the running bucket, and of the one before it the share that the
-    window still covers. That is within a few per cent of an exact log and takes three numbers.
-
 Strategy
     With no further submissions the estimate only falls, and when it passes a given value can be computed. So there is
     no timer: each submission fixes when the rule would end if it were the last one, and whoever asks compares.
@@ -13,70 +9,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from cachetools import LRUCache
 
-from .protocols import State
+from .protocols import State, Totals
 from .rules import Rate
+from .window import NEVER, Window
 
-NEVER = float("-inf")
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one process adds to the sums of all: see :class:`gatepost.protocols.Sums`."""
 
-class Window:
-    """Counts events in a sliding window of ``period`` seconds. Not locked."""
-
-    __slots__ = ("current", "period", "previous", "start")
-
-    def __init__(self, period: float) -> None:
-        # Floats all of them, the counts too: mixed arithmetic takes longer, and the calm path does it.
-        self.period = float(period)
-        self.start = NEVER  # when the running bucket began
-        self.current = 0.0
-        self.previous = 0.0
-
-    def _roll(self, now: float) -> None:
-        elapsed = now - self.start
-        if elapsed < 0:  # the clock went back: keep the counts, so that this is no way to calm a rule
-            self.start = now - now % self.period
-            return
-        self.previous = self.current if elapsed < 2 * self.period else 0.0
-        self.current = 0.0
-        self.start = now - now % self.period
-
-    def estimate(self, now: float) -> float:
-        """How many events the last ``period`` seconds hold, about."""
-        elapsed = now - self.start
-        if not 0.0 <= elapsed < self.period:
-            self._roll(now)
-            elapsed = now - self.start
-        return self.current + self.previous * (1.0 - elapsed / self.period)
-
-    def add(self, now: float) -> float:
-        """Count one event; the estimate with it."""
-        elapsed = now - self.start
-        if not 0.0 <= elapsed < self.period:
-            self._roll(now)
-            elapsed = now - self.start
-        self.current += 1.0
-        return self.current + self.previous * (1.0 - elapsed / self.period)
-
-    def peek(self, now: float) -> float:
-        """Like :meth:`estimate`, without moving the buckets on."""
-        elapsed = now - self.start
-        if elapsed < self.period:
-            return self.current + self.previous * (1.0 - max(elapsed, 0.0) / self.period)
-        if elapsed < 2 * self.period:
-            return self.current * (2.0 - elapsed / self.period)
-        return 0.0
-
-    def falls_to(self, value: float) -> float:
-        """When the estimate comes down to ``value`` if nothing more is counted; :data:`NEVER` if it is there."""
-        if self.current + self.previous <= value:
-            return NEVER
-        if self.current <= value:
-            return self.start + self.period * (1.0 - (value - self.current) / self.previous)
-        return self.start + self.period * (2.0 - value / self.current)
+    bucket: int
+    fresh: int
+    late: int
+    until: tuple[float, ...]
+    turn: int
 
 
 Notify = Callable[[State, float, float], None]
@@ -100,6 +51,7 @@ class Meter:
         "_above",
         "_below",
         "_changed",
+        "_forced",
         "_hold",
         "_level",
         "_lock",
@@ -109,6 +61,7 @@ class Meter:
         "_window",
         "since",
         "total",
+        "turn",
     )
 
     def __init__(
@@ -129,10 +82,13 @@ class Meter:
         self._lock = threading.Lock()
         self._level = 0
         self._under = [NEVER] * len(self._above)  # since when the rate is under each `below`, or will be
+        self._forced = [NEVER] * len(self._above)  # until when others, or a person, want each level
         #: Submissions counted so far.
         self.total = 0
         #: When the meter last became engaged or calm, in seconds since the epoch.
         self.since = NEVER
+        #: How often the rule was released by hand.
+        self.turn = 0
 
     def count(self, now: float) -> int:
         """Count one submission; the level that is demanded of it."""
@@ -155,7 +111,7 @@ class Meter:
         """Take back the submission that was counted last; a level it brought about stays."""
         with self._lock:
             self.total -= 1
-            self._window.current = max(0.0, self._window.current - 1.0)
+            self._window.take_back()
 
     def _rise(self, now: float, estimate: float) -> bool:
         """Take in a submission past the quiet range; whether it engaged the meter."""
@@ -179,14 +135,79 @@ class Meter:
         before, self._level = self._level, self._current(now)
         if self._level or not before:
             return None
-        self.since = min(self._under[0] + self._hold, now)
+        self.since = min(max(self._under[0] + self._hold, self._forced[0]), now)
         return self.since
 
     def _current(self, now: float) -> int:
         level = self._level
-        while level and now >= self._under[level - 1] + self._hold:
+        while level and now >= self._end_of(level - 1):
             level -= 1
         return level
+
+    def _end_of(self, index: int) -> float:
+        return max(self._under[index] + self._hold, self._forced[index])
+
+    def force(self, until: float, now: float) -> None:
+        """Engage by hand, until this time at least."""
+        self._wanted([until], self.turn, now)
+
+    def release(self, now: float) -> None:
+        """Become calm by hand; what is counted stays, so a flood that goes on engages the meter again."""
+        self._wanted([], self.turn + 1, now)
+
+    def outgoing(self, now: float) -> Share:
+        """What other processes have not been told of yet."""
+        with self._lock:
+            window = self._window
+            window.estimate(now)  # moves the buckets on
+            fresh, late = int(window.fresh), int(window.late)
+            window.fresh = window.late = 0.0
+            level = self._current(now)
+            until = tuple(self._end_of(index) if index < level else 0.0 for index in range(len(self._above)))
+            return Share(window.bucket, fresh, late, until, self.turn)
+
+    def restore(self, share: Share) -> None:
+        """Take back what :meth:`outgoing` gave, since nobody could be told."""
+        with self._lock:
+            window = self._window
+            if share.bucket == window.bucket:
+                window.fresh += share.fresh
+                window.late += share.late
+            elif share.bucket == window.bucket - 1:
+                window.late += share.fresh
+
+    def incoming(self, totals: Totals, now: float) -> None:
+        """Take in what all processes have counted, and what they want."""
+        with self._lock:
+            self._window.estimate(now)
+            self._window.merge(totals.bucket, totals.current, totals.previous)
+        self._wanted(totals.until, totals.turn, now)
+
+    def _wanted(self, until: Sequence[float], turn: int, now: float) -> None:
+        with self._lock:
+            released = self._settle(now)
+            before = self._level
+            if turn > self.turn:
+                self.turn, self._level = turn, 0
+                self._under = [NEVER] * len(self._above)
+                self._forced = [NEVER] * len(self._above)
+            for index, end in enumerate(until[: len(self._above)]):
+                if end > now:
+                    self._forced[index] = end
+                    self._level = max(self._level, index + 1)
+            changed = bool(self._level) != bool(before)
+            if changed:
+                self.since = now
+            level, rate = self._level, self._window.peek(now)
+        if released is not None:
+            self._changed(State.CALM, released, rate)
+        if changed:
+            self._changed(State.ENGAGED if level else State.CALM, now, rate)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something was counted that others have not been told of."""
+        return bool(self._window.fresh or self._window.late)
 
     def settle(self, now: float) -> None:
         """Notice now, and not with the next submission, that the meter became calm."""

@@ -6,7 +6,7 @@ hosts compare them. Everything else counts in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Protocol, runtime_checkable
@@ -135,12 +135,60 @@ class Claim(Enum):
     """The submission could have been delivered before: it is older than what the store remembers."""
 
 
-class Store(Protocol):
-    """Where claims, limits and kept bodies live. Methods may block if ``blocking`` says so, and are thread-safe."""
+class StoreError(Exception):
+    """A shared store cannot answer now: it is away, busy for too long, full, or not what it should be."""
 
-    @property
-    def blocking(self) -> bool:
-        """Whether a call can take longer than a look into memory; the ASGI side then calls it in a worker thread."""
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What a process tells the store of one rule, a few times a second.
+
+    Buckets are numbered by ``time // period``, so that all processes mean the same ones.
+    """
+
+    rule: str
+    period: float
+    bucket: int
+    fresh: int
+    """Submissions counted in this bucket since the last exchange."""
+    late: int
+    """The same for the bucket before, if it ended meanwhile."""
+    until: tuple[float, ...]
+    """For each level when it ends if nothing more comes, in seconds since the epoch; 0 if it is not engaged."""
+    turn: int
+    """How often the rule was released by hand, as far as this process knows."""
+    cause: str
+    counts: Mapping[str, int]
+    """Outcomes since the last exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the store tells of one rule, over all processes."""
+
+    rule: str
+    bucket: int
+    current: int
+    previous: int
+    until: tuple[float, ...]
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the store knows of one rule, for people: see ``gatepost status``."""
+
+    rule: str
+    period: float
+    rate: float
+    until: tuple[float, ...]
+    since: float
+    cause: str
+    counts: Mapping[str, int]
+
+
+class Claims(Protocol):
+    """What one process needs of a store. Methods are thread-safe; times in milliseconds are wall-clock."""
 
     def identity(self) -> bytes:
         """The store's id, 16 bytes. A store that may have forgotten claims has a new one."""
@@ -150,6 +198,8 @@ class Store(Protocol):
 
     def claim(self, nonce: bytes | None, expires: int, submission: bytes | None, end: int) -> Claim:
         """Claim a nonce, a submission, or both, in one atomic step; nothing is claimed unless the result is ``NEW``.
+
+        What is past its time (and the leeway) is never new.
 
         :param expires: when the token of this nonce expires, in milliseconds.
         :param end: when the submission ends, in milliseconds.
@@ -173,15 +223,37 @@ class Store(Protocol):
     def drop(self, submission: bytes) -> None:
         """Forget the kept body, if there is one."""
 
-    def sweep(self) -> bool:
-        """Let go of what has expired; whether bodies are still kept. Called about once a second while that is so."""
-
     def limit(self, name: str, client: str, spend: bool) -> float:
         """Seconds until one more event of this client is within the limit ``name``; 0 if it is now.
 
         :param name: ``"issue"`` or ``"failure"``.
         :param spend: count the event, if it is within the limit.
         """
+
+    def sweep(self) -> bool:
+        """Let go of some of what has expired, in bounded time; whether bodies are still kept."""
+
+
+class Store(Claims, Protocol):
+    """Where claims, shared sums and kept bodies live, for several processes.
+
+    Every method may block, but not for longer than ``store_timeout``, and may be called in a process that was forked
+    after construction.
+
+    :raises StoreError: from every method, when the store cannot answer.
+    """
+
+    def exchange(self, sums: Sequence[Sums]) -> list[Totals]:
+        """Add what one process counted, and get what all have counted: one :class:`Totals` for each of ``sums``."""
+
+    def command(self, rule: str, until: float | None, cause: str) -> None:
+        """Engage a rule by hand until this time (seconds since the epoch), or release it (``None``)."""
+
+    def status(self) -> list[Told]:
+        """What is known of each rule."""
+
+    def close(self) -> None:
+        """Close this process's connections; they are opened again when needed."""
 
 
 class State(StrEnum):
@@ -221,6 +293,7 @@ class Reason(StrEnum):
     BUSY = "busy"
     ISSUE_LIMIT = "issue-limit"
     FAILURE_LIMIT = "failure-limit"
+    STORE_AWAY = "store-away"
     # Refused.
     FORGED = "forged"
     FOREIGN = "foreign"
@@ -242,7 +315,8 @@ class Reason(StrEnum):
 class Event:
     """One thing that happened, for ``on_event``.
 
-    ``name`` is ``engaged``, ``released``, ``challenged``, ``delivered``, ``refused`` or ``observed``; ``at`` is seconds
+    ``name`` is ``engaged``, ``released``, ``challenged``, ``delivered``, ``refused``, ``observed``,
+    ``store-lost`` or ``store-back``; ``at`` is seconds
     since the epoch; ``client`` is a keyed hash that changes daily, or empty.
     """
 

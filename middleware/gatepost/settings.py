@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
-from .protocols import Clock, Event, Kind, Request, Store
+from .protocols import Clock, Event, Kind, Request
 from .rules import Bound, Exempt, Rate, Rates, Rule, bind, check_number, listed
 
 KIB = 1024
@@ -72,7 +72,10 @@ class Settings:
     site_name: str = ""
     contact: str = ""
     clock: Clock = time.time
-    store: str | Store = "memory://"
+    store: Any = "memory://"
+    store_timeout: float = 0.25
+    sync_interval: float = 0.25
+    on_store_error: str = "local"
 
     secrets: tuple[bytes, ...] = field(init=False, repr=False)
     rules: tuple[Bound, ...] = field(init=False, repr=False)
@@ -97,9 +100,8 @@ class Settings:
         templates = self.templates
         if templates is not None and not (isinstance(templates, str | os.PathLike) and Path(templates).is_dir()):
             raise ValueError(f"templates: got {str(templates)!r}, wanted a folder that exists.")
-        usable = self.store == "memory://" or all(hasattr(self.store, name) for name in _STORE)
-        if not usable or isinstance(self.store, type):
-            raise ValueError(f"store: got {self.store!r}, wanted 'memory://' or an object with the methods of a store.")
+        if self.on_store_error not in ("local", "refuse"):
+            raise ValueError(f"on_store_error: got {self.on_store_error!r}, wanted 'local' or 'refuse'.")
         put(self, "issue_rate", Rate.of(self.issue_limit, "issue_limit"))
         put(self, "failure_rate", Rate.of(self.failure_limit, "failure_limit"))
         put(self, "rules", _rules(self))
@@ -175,10 +177,12 @@ class Options(TypedDict, total=False):
     site_name: str
     contact: str
     clock: Clock
-    store: str | Store
+    store: Any
+    store_timeout: float
+    sync_interval: float
+    on_store_error: str
 
 
-_STORE = [name for name in vars(Store) if not name.startswith("_")]
 # option: (type, smallest, largest). The largest values are far beyond use; they turn a slip of units into a sentence.
 _NUMBERS: dict[str, tuple[type, float, float]] = {
     "leeway": (float, 0, 300),
@@ -195,6 +199,8 @@ _NUMBERS: dict[str, tuple[type, float, float]] = {
     "clients_size": (int, 1, 100_000_000),
     "pool_size": (int, 2, 100_000),
     "render_rate": (int, 1, 100_000),
+    "store_timeout": (float, 0.01, 60),
+    "sync_interval": (float, 0.01, 60),
 }
 
 

@@ -20,6 +20,7 @@ NOTICES = {
     Reason.RESTARTED: _("The site was restarted meanwhile. What you sent is still here."),
     Reason.BUSY: _("There are more forms than there are questions to ask right now."),
     Reason.ISSUE_LIMIT: _("You were given many questions in a short time."),
+    Reason.STORE_AWAY: _("The site cannot check answers at the moment."),
     Reason.FAILURE_LIMIT: _("There were too many wrong answers in a short time."),
 }
 

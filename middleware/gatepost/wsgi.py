@@ -11,7 +11,7 @@ from .form import URLENCODED
 from .gate import Gate, make_gate
 from .interstitial import Steps
 from .page import Page, Response
-from .protocols import Headers, Reason, Request
+from .protocols import Headers, Reason, Request, StoreError
 from .settings import Options, Settings
 from .wsgi_body import BodyInput, peek, read_body
 
@@ -77,10 +77,16 @@ class GatepostMiddleware:
     def _drive(self, steps: Steps, request: Request, start_response: StartResponse) -> Iterable[bytes]:
         """Run the flow to its verdict, and carry that out."""
         held = 0  # bytes of the process's buffer that this request has taken
+        if not self.gate.store.ready:
+            self.gate.store.open()
         try:
             effect = next(steps)
             while True:
-                result = self._perform(effect, request)
+                try:
+                    result = self._perform(effect, request)
+                except StoreError as error:
+                    effect = steps.throw(error)
+                    continue
                 if isinstance(effect, ReadBody):
                     held += len(result.data)
                 effect = steps.send(result)

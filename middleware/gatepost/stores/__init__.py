@@ -1,16 +1,114 @@
-"""Stores: where claims, limits and kept bodies live."""
+"""Stores: where claims, limits, shared sums and kept bodies live."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import logging
+import os
+import stat
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
 from ..protocols import Store
 from ..settings import Settings
+from .front import Front
 from .memory import MemoryStore
 
-__all__ = ["MemoryStore", "make_store"]
+__all__ = ["Front", "MemoryStore", "make_store"]
+
+log = logging.getLogger("gatepost")
+
+_METHODS = [name for name in dir(Store) if not name.startswith("_")]
 
 
-def make_store(settings: Settings) -> Store:
-    """The store that the settings name, or the one that they hold."""
-    if isinstance(settings.store, str):
-        return MemoryStore(settings)
-    return settings.store
+def make_store(settings: Settings) -> Store | None:
+    """The store that the settings name and processes share; ``None`` for one process by itself.
+
+    :raises ValueError: for one that cannot be used.
+    """
+    store = settings.store
+    if type(store) is MemoryStore:
+        return None
+    if not isinstance(store, str):
+        return _given(store, settings)
+    if store == "memory://":
+        return None
+    if store == "auto":
+        return _auto(settings)
+    scheme = store.partition("://")[0] if "://" in store else ""
+    if scheme == "sqlite":
+        return _sqlite(_path(store), settings)
+    if scheme in ("redis", "rediss", "unix"):
+        from .redis import RedisStore
+
+        return RedisStore(store, fingerprint(settings), settings)
+    raise ValueError(
+        f"store: got {store.partition('@')[0]!r}, wanted 'auto', 'memory://', 'sqlite:////path/to/file', "
+        f"'redis://host:6379/0', or an object with the methods of a store."
+    )
+
+
+def _given(store: object, settings: Settings) -> Store:
+    if all(callable(getattr(store, name, None)) for name in _METHODS):
+        return store  # type: ignore[return-value]
+    if callable(getattr(store, "execute_command", None)) and callable(getattr(store, "pipeline", None)):
+        from .redis import RedisStore
+
+        return RedisStore(store, fingerprint(settings), settings)
+    missing = [name for name in _METHODS if not callable(getattr(store, name, None))]
+    raise ValueError(
+        f"store: got {store!r}, wanted a URL, a redis-py client, or an object with the methods of a store; it lacks "
+        f"{', '.join(missing)}."
+    )
+
+
+def fingerprint(settings: Settings) -> str:
+    """What tells applications apart that share a store. Of the oldest secret, so that adding one changes nothing."""
+    return hmac.digest(settings.secrets[0], f"gatepost.store:{settings.site}".encode(), hashlib.sha256).hex()[:16]
+
+
+def _path(url: str) -> Path:
+    path = unquote(urlsplit(url).path)
+    if urlsplit(url).netloc or not path.startswith("//"):
+        raise ValueError(
+            f"store: got {url!r}, wanted four slashes and a path, such as 'sqlite:////var/lib/app/gatepost.db'."
+        )
+    return Path(path[1:])
+
+
+def _sqlite(path: Path, settings: Settings) -> Store:
+    from .sqlite import SqliteStore
+
+    return SqliteStore(path, settings)
+
+
+def _auto(settings: Settings) -> Store | None:
+    """A file of this user's own in the temporary folder, so that the workers of one host need no configuration."""
+    if settings.clock is not time.time:
+        return None  # a test's clock: what other processes tell of would be of another time
+    path = Path(tempfile.gettempdir()) / f"gatepost-{fingerprint(settings)}.db"
+    try:
+        _own(path)
+        return _sqlite(path, settings)
+    except (OSError, ValueError) as error:
+        log.warning(
+            "The gate counts for this process alone, since its file in the temporary folder cannot be used (%s). With "
+            "several workers, set 'store'.",
+            error,
+        )
+        return None
+
+
+def _own(path: Path) -> None:
+    """See that a file which is there already is this user's, since anybody can write to the temporary folder."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode) or found.st_mode & 0o077:
+        raise ValueError(f"'{path}' is no file of mode 0600")
+    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+        raise ValueError(f"'{path}' belongs to another user")

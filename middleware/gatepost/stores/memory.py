@@ -70,8 +70,6 @@ class _Kept:
 class MemoryStore:
     """Claims, limits and bodies of one process. Another process knows nothing of them, and a restart forgets them."""
 
-    blocking = False
-
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._leeway = int(settings.leeway * 1000)
@@ -126,15 +124,25 @@ class MemoryStore:
         return Claim.FORGOTTEN if end <= self._delivered.watermark else Claim.NEW
 
     def claim(self, nonce: bytes | None, expires: int, submission: bytes | None, end: int) -> Claim:
-        """See :meth:`gatepost.protocols.Store.claim`."""
+        """See :meth:`gatepost.Store.claim`."""
+        return self.claim_here(nonce, expires, submission, end, forgetful=False)
+
+    def claim_here(
+        self, nonce: bytes | None, expires: int, submission: bytes | None, end: int, *, forgetful: bool
+    ) -> Claim:
+        """Claim like :meth:`claim`, in front of another store.
+
+        :param forgetful: what this one has forgotten does not matter, since the other remembers it.
+        """
         with self._lock:
             self._now()
             if submission is not None:
                 found = self._is_delivered(submission, end)
-                if found is not Claim.NEW:
+                if found is Claim.DELIVERED or (found is Claim.FORGOTTEN and not forgetful):
                     return found
             if nonce is not None:
-                if nonce in self._spent or expires <= self._spent.watermark:
+                forgotten = expires <= self._spent.watermark and not forgetful
+                if nonce in self._spent or forgotten:
                     return Claim.SPENT
                 self._spent.add(nonce, expires)
             if submission is not None:

@@ -1,0 +1,137 @@
+"""The ``gatepost`` command: for those who see the flood before the meter does, and for those who want to look."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from .protocols import Store, StoreError, Told
+from .settings import Settings
+from .stores import make_store
+
+_DURATION = re.compile(r"(\d{1,6})\s*([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status.
+
+    :param arguments: those after the command's name; of the process if left out.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        store = _store(options.store, options.site)
+        return int(options.run(store, options))
+    except (ValueError, StoreError) as error:
+        print(f"gatepost: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gatepost",
+        description="Look at the gate of a running application, and engage or release its rules.",
+        epilog="The secret is read from GATEPOST_SECRET: the application's own, or the first of its list.",
+    )
+    parser.add_argument(
+        "--store",
+        default=os.environ.get("GATEPOST_STORE", "auto"),
+        help="the application's 'store' setting (default: GATEPOST_STORE, else auto)",
+    )
+    parser.add_argument(
+        "--site",
+        default=os.environ.get("GATEPOST_SITE", ""),
+        help="the application's 'site' setting (default: GATEPOST_SITE, else empty)",
+    )
+    commands = parser.add_subparsers(title="commands", required=True)
+
+    status = commands.add_parser("status", help="print each rule's state, rate and counts")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(run=_status)
+
+    engage = commands.add_parser("engage", help="demand a challenge now, whatever the rate is")
+    engage.add_argument("rule", help="the rule's name")
+    engage.add_argument("--for", dest="seconds", type=_seconds, default=600, metavar="TIME", help="10m if left out")
+    engage.set_defaults(run=_engage)
+
+    release = commands.add_parser("release", help="demand none, until the rate is above the threshold again")
+    release.add_argument("rule", help="the rule's name")
+    release.set_defaults(run=_release)
+    return parser
+
+
+def _seconds(text: str) -> int:
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted a time such as 90s, 10m or 2h")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _store(url: str, site: str) -> Store:
+    secret = os.environ.get("GATEPOST_SECRET", "")
+    settings = Settings(secret=secret, protect="/", site=site, store=url, store_timeout=2)
+    store = make_store(settings)
+    if store is None:
+        raise ValueError(f"--store: got {url!r}, which is of one process; wanted the store that workers share.")
+    return store
+
+
+def _known(store: Store, rule: str) -> None:
+    names = [told.rule for told in store.status()]
+    if rule not in names:
+        known = ", ".join(map(repr, names)) or "none yet"
+        raise ValueError(f"there is no rule {rule!r} in this store; it knows of {known}.")
+
+
+def _engage(store: Store, options: argparse.Namespace) -> int:
+    _known(store, options.rule)
+    until = time.time() + options.seconds
+    store.command(options.rule, until, "by hand")
+    print(f"{options.rule} is engaged until {_clock(until)}.")
+    return 0
+
+
+def _release(store: Store, options: argparse.Namespace) -> int:
+    _known(store, options.rule)
+    store.command(options.rule, None, "by hand")
+    print(f"{options.rule} is released.")
+    return 0
+
+
+def _status(store: Store, options: argparse.Namespace) -> int:
+    rules = store.status()
+    if options.json:
+        print(json.dumps([asdict(told) | {"engaged": _engaged(told)} for told in rules], indent=2))
+        return 0
+    if not rules:
+        print("No rule has reported to this store yet.")
+    for told in rules:
+        _print(told)
+    return 0
+
+
+def _engaged(told: Told) -> bool:
+    return any(end > time.time() for end in told.until)
+
+
+def _print(told: Told) -> None:
+    engaged = _engaged(told)
+    level = sum(end > time.time() for end in told.until)
+    state = f"engaged (level {level}), at least until {_clock(max(told.until))}" if engaged else "calm"
+    print(f"{told.rule}\n  state     {state}")
+    if told.since:
+        print(f"  since     {_clock(told.since)}{f' ({told.cause})' if told.cause else ''}")
+    print(f"  rate      {told.rate:.1f} in {told.period:g} s")
+    for name, value in sorted(told.counts.items()):
+        print(f"  {name:<16} {value}")
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,89 @@
+"""The exchange: a thread that tells the shared store what this process counted, and learns what all have counted.
+
+No request waits for it. It starts with the first submission and ends when nothing has happened for a while; it also
+brings back a store that was lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from .guard import Guard
+from .settings import Settings
+from .stores.front import Front
+
+log = logging.getLogger("gatepost")
+
+_IDLE = 60.0  # seconds without a submission after which the thread ends, if no rule is engaged
+_SWEEP = 1.0  # seconds between two looks for what has expired
+_LONGEST_PAUSE = 2.0  # seconds between two tries of a lost store
+
+
+class Exchange:
+    """Exchanges the guards' sums with a shared store.
+
+    :param guards: the guards of this process, now.
+    """
+
+    def __init__(self, front: Front, guards: Callable[[], Sequence[Guard]], settings: Settings) -> None:
+        self._front = front
+        self._guards = guards
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """See to it that the thread runs."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="gatepost-exchange", daemon=True)
+                self._thread.start()
+
+    def once(self) -> bool:
+        """Exchange once; whether anything was going on: a submission, an engaged rule, a lost store."""
+        if self._front.away and not self._front.recover():
+            return True
+        guards, now = self._guards(), self._settings.clock()
+        sums = [guard.outgoing(now) for guard in guards]
+        totals = self._front.exchange(sums)
+        for index, guard in enumerate(guards):
+            if totals is None:
+                guard.restore(sums[index])
+            else:
+                guard.incoming(totals[index], self._settings.clock())
+        counted = any(mine.fresh or mine.late or mine.counts for mine in sums)
+        return totals is None or counted or any(end > now for mine in totals for end in mine.until)
+
+    def _run(self) -> None:
+        busy_at = swept_at = time.monotonic()
+        pause = self._settings.sync_interval
+        while True:
+            try:
+                busy = self.once()
+            except Exception:  # the thread must outlive a mistake, or the rules of this process would go apart
+                log.exception("The exchange with the store failed.")
+                busy = True
+            now = time.monotonic()
+            busy_at = now if busy else busy_at
+            if now - swept_at > _SWEEP:
+                swept_at = now
+                self._front.sweep_shared()
+            if now - busy_at > _IDLE and self._end():
+                return
+            interval = self._settings.sync_interval
+            pause = min(_LONGEST_PAUSE, pause * 1.5) if self._front.away else interval
+            self._wake.wait(pause)
+
+    def _end(self) -> bool:
+        """Let the next submission start another thread; false if one came just now."""
+        for guard in self._guards():
+            guard.rest()
+        if any(guard.unsent for guard in self._guards()):
+            return False
+        with self._lock:
+            self._thread = None
+        return True

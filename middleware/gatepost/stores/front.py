@@ -1,0 +1,226 @@
+"""The front: what a process knows itself, before the store that it shares with others.
+
+Contract
+    A token that was seen here is refused without a round trip. While the shared store is away, this process claims by
+    itself (``on_store_error="local"``) or not at all (``"refuse"``). When the store is back, what was claimed here
+    meanwhile is written to it before its ``new`` is trusted again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ..protocols import Claim, Store, StoreError, Sums, Totals
+from ..settings import Settings
+from .memory import MemoryStore
+
+log = logging.getLogger("gatepost")
+
+_Result = TypeVar("_Result")
+_Entry = tuple[bytes | None, int, bytes | None, int]
+
+
+class Front:
+    """Claims, limits and bodies, here and in the shared store, if there is one.
+
+    :param shared: a store that other processes use as well; ``None`` for a process by itself.
+    :param lost: called with what happened when the shared store is lost, with nothing when it is back.
+    """
+
+    def __init__(self, settings: Settings, shared: Store | None, lost: Callable[[str], None]) -> None:
+        self._settings = settings
+        # Gates of one process may share a memory store.
+        self.local = settings.store if type(settings.store) is MemoryStore else MemoryStore(settings)
+        self._shared = shared
+        self._lost = lost
+        self._lock = threading.Lock()
+        self._identity = b""
+        self._away_since: float | None = None
+        # What was claimed here while the shared store was away.
+        self._unwritten: OrderedDict[bytes, _Entry] = OrderedDict()
+
+    @property
+    def blocking(self) -> bool:
+        """Whether calls may wait for a disk or a server."""
+        return self._shared is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`identity` can be told without asking anybody."""
+        return self._shared is None or bool(self._identity)
+
+    @property
+    def away(self) -> bool:
+        """Whether the shared store is lost at the moment."""
+        return self._away_since is not None
+
+    def open(self) -> None:
+        """Get to know the shared store. Without it the process goes by itself until it appears."""
+        if not self.ready:
+            self._ask(lambda _: None)
+            self._identity = self._identity or self.local.identity()
+
+    def identity(self) -> bytes:
+        """The id of the store that claims go to."""
+        if self._shared is None:
+            return self.local.identity()
+        return self._identity or self.local.identity()
+
+    # --- claims ---
+
+    def delivered(self, submission: bytes, end: int) -> Claim:
+        """See :meth:`gatepost.Store.delivered`.
+
+        :raises StoreError: if the shared store is away, and its policy is to refuse.
+        """
+        found = self.local.delivered(submission, end)
+        if found is Claim.DELIVERED or self._shared is None:
+            return found
+        told = self._ask(lambda store: store.delivered(submission, end))
+        if told is None:
+            self._may_go_alone()
+            return found
+        return told
+
+    def claim(self, nonce: bytes | None, expires: int, submission: bytes | None, end: int) -> Claim:
+        """See :meth:`gatepost.Store.claim`.
+
+        :raises StoreError: if the shared store is away, and its policy is to refuse; then nothing is claimed but the
+            nonce.
+        """
+        # What the process has forgotten matters only while it is by itself.
+        alone = self._shared is None or self.away
+        found = self.local.claim_here(nonce, expires, submission, end, forgetful=not alone)
+        if found is not Claim.NEW or self._shared is None:
+            return found
+        told = self._ask(lambda store: store.claim(nonce, expires, submission, end))
+        if told is None:
+            if self._settings.on_store_error == "refuse":
+                if submission is not None:
+                    self.local.withdraw(submission)
+                self._may_go_alone()
+            self._remember((nonce, expires, submission, end))
+            return found
+        if told is Claim.SPENT and submission is not None:
+            self.local.withdraw(submission)
+        return told
+
+    def _remember(self, entry: _Entry) -> None:
+        with self._lock:
+            self._unwritten[entry[0] or entry[2] or b""] = entry
+            while len(self._unwritten) > self._settings.spent_size + self._settings.delivered_size:
+                self._unwritten.popitem(last=False)
+
+    def withdraw(self, submission: bytes) -> None:
+        """See :meth:`gatepost.Store.withdraw`."""
+        self.local.withdraw(submission)
+        self._ask(lambda store: store.withdraw(submission))
+
+    def _may_go_alone(self) -> None:
+        if self._settings.on_store_error == "refuse":
+            raise StoreError("the shared store is away")
+
+    # --- bodies and limits: here, where the shared store cannot ---
+
+    def keep(self, submission: bytes, body: bytes, until: int, client: str) -> bool:
+        """See :meth:`gatepost.Store.keep`."""
+        told = self._ask(lambda store: store.keep(submission, body, until, client))
+        return self.local.keep(submission, body, until, client) if told is None else told
+
+    def holds(self, submission: bytes) -> bool:
+        """See :meth:`gatepost.Store.holds`."""
+        return self.local.holds(submission) or bool(self._ask(lambda store: store.holds(submission)))
+
+    def read(self, submission: bytes) -> bytes | None:
+        """See :meth:`gatepost.Store.read`."""
+        body = self.local.read(submission)
+        return body if body is not None else self._ask(lambda store: store.read(submission))
+
+    def drop(self, submission: bytes) -> None:
+        """See :meth:`gatepost.Store.drop`."""
+        self.local.drop(submission)
+        self._ask(lambda store: store.drop(submission))
+
+    def limit(self, name: str, client: str, spend: bool) -> float:
+        """See :meth:`gatepost.Store.limit`."""
+        told = self._ask(lambda store: store.limit(name, client, spend))
+        return self.local.limit(name, client, spend) if told is None else told
+
+    # --- the background ---
+
+    def exchange(self, sums: Sequence[Sums]) -> list[Totals] | None:
+        """See :meth:`gatepost.Store.exchange`; ``None`` if there is nobody to exchange with now."""
+        return self._ask(lambda store: store.exchange(sums))
+
+    def sweep(self) -> bool:
+        """Let go of what has expired here; whether bodies are still kept here."""
+        return self.local.sweep()
+
+    def sweep_shared(self) -> None:
+        """Let go of some of what has expired in the shared store."""
+        self._ask(lambda store: store.sweep())
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        if self._shared is not None:
+            self._shared.close()
+
+    # --- losing the shared store, and coming back to it ---
+
+    def _ask(self, question: Callable[[Store], _Result]) -> _Result | None:
+        """The shared store's answer; ``None`` if there is none, or it is away."""
+        store = self._shared
+        if store is None or self.away:
+            return None
+        try:
+            answer = question(store)
+            self._identity = store.identity()
+        except StoreError as error:
+            self._mark_lost(error)
+            return None
+        return answer
+
+    def _mark_lost(self, error: StoreError) -> None:
+        with self._lock:
+            if self._away_since is not None:
+                return
+            self._away_since = self._settings.clock()
+        policy = self._settings.on_store_error
+        log.error("The store is lost (%s). Until it is back, on_store_error=%r holds.", error, policy)
+        self._lost(str(error))
+
+    def recover(self) -> bool:
+        """Try a lost store, and write to it what was claimed here meanwhile; whether it is trusted again.
+
+        For the background: after a long time this takes a while.
+        """
+        store, since = self._shared, self._away_since
+        if store is None or since is None:
+            return True
+        try:
+            identity = store.identity()
+            written = self._write(store)
+        except StoreError:
+            return False
+        with self._lock:
+            if self._unwritten:  # claimed while the others were written
+                return False
+            self._identity = identity
+            self._away_since = None
+        age = max(0.0, self._settings.clock() - since)
+        log.warning("The store is back after %.1f s; %d claims were written to it.", age, written)
+        self._lost("")
+        return True
+
+    def _write(self, store: Store) -> int:
+        with self._lock:
+            entries = list(self._unwritten.items())
+        for key, entry in entries:
+            store.claim(*entry)
+            with self._lock:
+                self._unwritten.pop(key, None)
+        return len(entries)

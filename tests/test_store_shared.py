@@ -1,0 +1,328 @@
+"""The stores that processes share pass the contract, and tell one process what the others do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatepost import Settings, Store
+from gatepost.protocols import Claim, Claims, StoreError, Sums
+from gatepost.stores.sqlite import SqliteStore
+from gatepost.testing import ManualClock
+from test_store_contract import NONCE, SUBMISSION, StoreContract
+from twins import settings
+
+MINUTE = 60_000
+
+
+class SharedContract(StoreContract):
+    """What holds for every store that several processes use."""
+
+    @pytest.fixture
+    def open_store(self) -> Callable[[Settings], Store]:
+        """Opens the one store of this test, as another process would."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def new_store(self, open_store: Callable[[Settings], Store]) -> Callable[[Settings], Claims]:
+        return open_store
+
+    @pytest.fixture
+    def pair(self, open_store: Callable[[Settings], Store], clock: ManualClock) -> tuple[Store, Store]:
+        """The store as two processes see it."""
+        mine = settings(clock=clock, failure_limit="2/minute")
+        return open_store(mine), open_store(mine)
+
+    def test_i4_what_one_process_claimed_is_claimed_for_all(self, pair: tuple[Store, Store], now: int) -> None:
+        """The id is the same, and each claim holds in the other process, too."""
+        one, two = pair
+        assert one.identity() == two.identity()
+        assert one.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE) is Claim.NEW
+        assert two.claim(NONCE, now + MINUTE, None, 0) is Claim.SPENT
+        assert two.delivered(SUBMISSION, now + MINUTE) is Claim.DELIVERED
+        two.withdraw(SUBMISSION)
+        assert one.delivered(SUBMISSION, now + MINUTE) is Claim.NEW
+
+    def test_bodies_and_limits_are_for_all(self, pair: tuple[Store, Store], now: int) -> None:
+        """What one keeps the other can read, and a limit counts what both allowed."""
+        one, two = pair
+        assert one.keep(SUBMISSION, b"body", now + MINUTE, "client")
+        assert two.read(SUBMISSION) == b"body"
+        two.drop(SUBMISSION)
+        assert not one.holds(SUBMISSION)
+        for store in (one, two):
+            assert store.limit("failure", "client", spend=True) == 0
+        assert one.limit("failure", "client", spend=True) > 0
+
+    def test_sums_add_up(self, pair: tuple[Store, Store], clock: ManualClock) -> None:
+        """Each process gets the sum of all, in this bucket and in the one before."""
+        one, two = pair
+        bucket = int(clock() // 60)
+        [first] = one.exchange([_sums(bucket, fresh=3, late=2)])
+        assert (first.current, first.previous) == (3, 2)
+        [second] = two.exchange([_sums(bucket, fresh=4, late=1)])
+        assert (second.current, second.previous) == (7, 3)
+        [third] = one.exchange([_sums(bucket)])
+        assert (third.current, third.previous) == (7, 3)
+        clock.tick(60)
+        [fourth] = one.exchange([_sums(bucket + 1, fresh=1)])
+        assert (fourth.current, fourth.previous) == (1, 7)
+
+    def test_latest_end_wins_until_somebody_releases_by_hand(
+        self, pair: tuple[Store, Store], clock: ManualClock
+    ) -> None:
+        """All learn the latest end of each level; after a release by hand what was known before does not count."""
+        one, two = pair
+        bucket, soon, late = int(clock() // 60), clock() + 10, clock() + 20
+        one.exchange([_sums(bucket, until=(late, 0.0))])
+        [totals] = two.exchange([_sums(bucket, until=(soon, soon))])
+        assert totals.until == pytest.approx((late, soon))
+        assert totals.turn == 0
+        two.command("rule", None, "by hand")
+        [totals] = one.exchange([_sums(bucket, until=(late, 0.0))])
+        assert totals.turn == 1
+        assert not any(end > clock() for end in totals.until)
+        [totals] = one.exchange([_sums(bucket, until=(soon, 0.0), turn=1)])
+        assert totals.until[0] == pytest.approx(soon)
+
+    def test_command_engages_for_all(self, pair: tuple[Store, Store], clock: ManualClock) -> None:
+        """A rule that was engaged by hand is engaged for whoever asks, and the status says by whom."""
+        one, two = pair
+        bucket = int(clock() // 60)
+        one.exchange([_sums(bucket)])
+        one.command("rule", clock() + 30, "by hand")
+        [totals] = two.exchange([_sums(bucket)])
+        assert totals.until[0] == pytest.approx(clock() + 30)
+        [told] = two.status()
+        assert (told.rule, told.cause) == ("rule", "by hand")
+
+    def test_status_adds_the_counts_of_all(self, pair: tuple[Store, Store], clock: ManualClock) -> None:
+        """Outcomes are added up over all processes, and the rate is that of all."""
+        bucket = int(clock() // 60)
+        for store in pair:
+            store.exchange([_sums(bucket, fresh=2, counts={"wrong": 2, "solved": 1})])
+        [told] = pair[0].status()
+        assert told.counts == {"wrong": 4, "solved": 2}
+        assert told.rate == pytest.approx(4)
+
+
+def _sums(bucket: int, **values: Any) -> Sums:
+    defaults: dict[str, Any] = {
+        "rule": "rule",
+        "period": 60.0,
+        "bucket": bucket,
+        "fresh": 0,
+        "late": 0,
+        "until": (0.0, 0.0),
+        "turn": 0,
+        "cause": "",
+        "counts": {},
+    }
+    return Sums(**(defaults | values))
+
+
+class TestSqliteStore(SharedContract):
+    """The store of one host."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "gatepost.db"
+
+    @pytest.fixture
+    def open_store(self, path: Path) -> Iterator[Callable[[Settings], Store]]:
+        opened: list[Store] = []
+
+        def open_one(settings: Settings) -> Store:
+            opened.append(SqliteStore(path, settings))
+            return opened[-1]
+
+        yield open_one
+        for store in opened:
+            store.close()
+
+    def test_file_is_for_this_user_alone(self, store: Claims, path: Path) -> None:
+        """The file is made with mode 0600."""
+        store.identity()
+        assert path.stat().st_mode & 0o777 == 0o600
+
+    @pytest.mark.parametrize("content", [b"not a database, but long enough to be taken for one" * 40, b"x"])
+    def test_file_of_something_else_stops_the_start(self, path: Path, content: bytes) -> None:
+        """What is no store is left alone, with one sentence."""
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="store: got the file"):
+            SqliteStore(path, settings())
+        assert path.read_bytes() == content
+
+    def test_other_database_stops_the_start(self, path: Path) -> None:
+        """An application's own database is not written to."""
+        import sqlite3
+
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE entries (id)")
+        connection.close()
+        with pytest.raises(ValueError, match="something else"):
+            SqliteStore(path, settings())
+
+    def test_missing_folder_stops_the_start(self, tmp_path: Path) -> None:
+        """A path that cannot be made is a mistake of configuration."""
+        with pytest.raises(ValueError, match="folder that exists"):
+            SqliteStore(tmp_path / "no" / "file.db", settings())
+
+    def test_link_is_not_followed(self, tmp_path: Path, path: Path) -> None:
+        """A link in the file's place could lead anywhere."""
+        path.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(ValueError, match="store: got the file"):
+            SqliteStore(path, settings())
+        assert not (tmp_path / "elsewhere").exists()
+
+    def test_i10_busy_file_is_given_up_in_time(self, store_of: Callable[..., Store], path: Path, now: int) -> None:
+        """While another process holds the file, a claim fails with an error, and works again afterwards."""
+        import sqlite3
+
+        store = store_of(store_timeout=0.05)
+        store.identity()
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError):
+            store.claim(NONCE, now + MINUTE, None, 0)
+        other.execute("COMMIT")
+        other.close()
+        assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
+
+    def test_i10_deleted_file_is_made_anew(self, store_of: Callable[..., Store], path: Path, now: int) -> None:
+        """A file that was taken away is noticed at the next exchange, and the new one has another id."""
+        store = store_of()
+        before = store.identity()
+        path.unlink()
+        store.exchange([])
+        assert store.identity() != before
+        assert path.exists()
+        assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
+
+    def test_i10_broken_file_is_put_aside(self, store_of: Callable[..., Store], path: Path, now: int) -> None:
+        """A file that turns out broken is put aside; the next claim goes to a new one with another id."""
+        store = store_of()
+        before = store.identity()
+        store.close()
+        path.write_bytes(b"\0" * 100 + os.urandom(8000))
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        with pytest.raises(StoreError):
+            store.claim(NONCE, now + MINUTE, None, 0)
+        assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
+        assert store.identity() != before
+        assert path.with_name(path.name + ".broken").exists()
+
+    def test_i6_sweeping_is_bounded_and_leaves_what_matters(
+        self, store_of: Callable[..., Store], now: int, clock: ManualClock
+    ) -> None:
+        """Expired claims go a few hundred at a time; those that can still matter stay."""
+        store = store_of()
+        for number in range(700):
+            store.claim((1000 + number).to_bytes(16, "big"), now + MINUTE, None, 0)
+        store.claim(NONCE, now + 10 * MINUTE, None, 0)
+        clock.tick(120)
+        store.sweep()
+        store.sweep()
+        assert store.claim(NONCE, now + 10 * MINUTE, None, 0) is Claim.SPENT
+
+
+@pytest.fixture(scope="module")
+def redis_port() -> Iterator[int]:
+    """A Redis server of our own on a free port."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+    yield port
+    process.terminate()
+    process.wait(20)
+
+
+class TestRedisStore(SharedContract):
+    """The store of several hosts, on a real server."""
+
+    @pytest.fixture
+    def open_store(self, redis_port: int) -> Iterator[Callable[[Settings], Store]]:
+        redis = pytest.importorskip("redis", reason="redis-py is not installed")
+        from gatepost.stores.redis import RedisStore
+
+        url = f"redis://127.0.0.1:{redis_port}/0"
+        opened: list[Store] = []
+
+        def open_one(settings: Settings) -> Store:
+            opened.append(RedisStore(url, "0123456789abcdef", settings))
+            return opened[-1]
+
+        client = redis.Redis.from_url(url)
+        client.flushall()
+        client.close()
+        yield open_one
+        for store in opened:
+            store.close()
+
+    def test_i10_flushed_server_is_another_store(
+        self, store_of: Callable[..., Store], redis_port: int, now: int
+    ) -> None:
+        """After a flush a claim for a token of before fails, and the store has another id."""
+        import redis
+
+        store = store_of()
+        before = store.identity()
+        client = redis.Redis(port=redis_port)
+        client.flushall()
+        client.close()
+        with pytest.raises(StoreError, match="lost what it knew"):
+            store.claim(NONCE, now + MINUTE, None, 0)
+        assert store.identity() != before
+        assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
+
+    def test_i10_key_of_another_type_is_an_error_and_no_more(
+        self, store_of: Callable[..., Store], redis_port: int, now: int
+    ) -> None:
+        """Somebody else's key in our place fails the claim with a store error."""
+        import redis
+
+        client = redis.Redis(port=redis_port)
+        client.lpush("gatepost:{0123456789abcdef}:id", "x")
+        store = store_of()
+        with pytest.raises(StoreError):
+            store.claim(NONCE, now + MINUTE, None, 0)
+        client.flushall()
+        client.close()
+        assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
+
+    def test_absent_server_is_an_error_and_not_a_mistake(self, now: int) -> None:
+        """A server that is away does not stop the start; asking it fails in time."""
+        from gatepost.stores.redis import RedisStore
+
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        store = RedisStore(f"redis://127.0.0.1:{port}/0", "x", settings())
+        with pytest.raises(StoreError):
+            store.claim(NONCE, now + MINUTE, None, 0)
+
+    def test_client_that_decodes_stops_the_start(self) -> None:
+        """Bodies are bytes, so a client that makes text of them is refused with one sentence."""
+        import redis
+
+        from gatepost.stores.redis import RedisStore
+
+        with pytest.raises(ValueError, match="decode_responses"):
+            RedisStore(redis.Redis(decode_responses=True), "x", settings())
