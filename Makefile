@@ -25,6 +25,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy examples/guestbook
+	$(BIN)/mypy tests/*.py
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks

@@ -178,10 +178,16 @@ def request_of(scope: Scope) -> Request:
 
 def _urlencoded(fields: Any) -> bool:
     """Whether any Content-Type of these raw header fields is the one that an answer request has."""
+    given = False
     for name, value in fields:
-        if len(name) == 12 and name.lower() == b"content-type" and (value == _URLENCODED or _spelt_otherwise(value)):
-            return True
-    return False
+        if name == b"content-type":
+            if value == _URLENCODED or _spelt_otherwise(value):
+                return True
+            given = True
+    # Servers should give names in lower case; of one that does not, none was found so far.
+    return not given and any(
+        len(name) == 12 and name.lower() == b"content-type" and _spelt_otherwise(value) for name, value in fields
+    )
 
 
 def _spelt_otherwise(value: bytes) -> bool:
