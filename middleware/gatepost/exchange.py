@@ -64,14 +64,15 @@ class Exchange:
         while True:
             try:
                 busy = self.once()
+                if time.monotonic() - swept_at > _SWEEP:
+                    swept_at = time.monotonic()
+                    # A body must not outlive its time because nothing else comes.
+                    busy = self._front.sweep_shared() or busy
             except Exception:  # the thread must outlive a mistake, or the rules of this process would go apart
                 log.exception("The exchange with the store failed.")
                 busy = True
             now = time.monotonic()
             busy_at = now if busy else busy_at
-            if now - swept_at > _SWEEP:
-                swept_at = now
-                self._front.sweep_shared()
             if now - busy_at > _IDLE and self._end():
                 return
             interval = self._settings.sync_interval

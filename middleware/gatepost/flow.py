@@ -202,7 +202,7 @@ class Flow:
             solved = judgement.reason is Reason.SOLVED
             found = yield Claiming(token.nonce, token.expires, token.submission if solved else None, token.end)
             if found is not Claim.NEW:
-                return replace(judgement, reason=Reason.USED if found is Claim.SPENT else Reason.ALREADY_SENT)
+                return replace(judgement, reason=self._spent(token) if found is Claim.SPENT else Reason.ALREADY_SENT)
         yield from self._count_failure(case, judgement.reason)
         return judgement
 
@@ -306,7 +306,9 @@ class Flow:
             return self._pages.refuse(case, Reason.NOT_KEPT, 413, cookie=cookie)
         found = yield Claiming(nonce, token.expires, token.submission, token.end)
         if found is Claim.SPENT:
-            return (yield from self._pages.reissue(case, Reason.USED, token.level))
+            reason = self._spent(token)
+            restarted = reason is Reason.RESTARTED
+            return (yield from self._pages.reissue(case, reason, token.level, maybe_sent=restarted))
         if found is not Claim.NEW:
             sent = found is Claim.DELIVERED
             return self._pages.refuse(case, *((Reason.ALREADY_SENT, 409) if sent else (Reason.ENDED, 410)))
@@ -318,6 +320,10 @@ class Flow:
         uses = guard.rule.permit_uses
         cookie = self._permit(case, uses) if uses and reason is Reason.SOLVED else ""
         return Deliver(rebuild(case.request.headers, carry.head, case.trust), body, token.submission, cookie)
+
+    def _spent(self, token: Token) -> Reason:
+        """Why a nonce could not be claimed: used, or the store turned out at the claim to be another one."""
+        return Reason.USED if token.store == self._identity() else Reason.RESTARTED
 
     def _permit(self, case: Case, uses: int) -> str:
         rule = case.guard.rule

@@ -60,7 +60,6 @@ class Meter:
         "_under",
         "_window",
         "since",
-        "total",
         "turn",
     )
 
@@ -83,8 +82,6 @@ class Meter:
         self._level = 0
         self._under = [NEVER] * len(self._above)  # since when the rate is under each `below`, or will be
         self._forced = [NEVER] * len(self._above)  # until when others, or a person, want each level
-        #: Submissions counted so far.
-        self.total = 0
         #: When the meter last became engaged or calm, in seconds since the epoch.
         self.since = NEVER
         #: How often the rule was released by hand.
@@ -93,7 +90,6 @@ class Meter:
     def count(self, now: float) -> int:
         """Count one submission; the level that is demanded of it."""
         with self._lock:
-            self.total += 1
             estimate = self._window.add(now)
             if estimate <= self._quiet and not self._level:
                 return 0
@@ -110,7 +106,6 @@ class Meter:
     def uncount(self) -> None:
         """Take back the submission that was counted last; a level it brought about stays."""
         with self._lock:
-            self.total -= 1
             self._window.take_back()
 
     def _rise(self, now: float, estimate: float) -> bool:
@@ -160,8 +155,7 @@ class Meter:
         with self._lock:
             window = self._window
             window.estimate(now)  # moves the buckets on
-            fresh, late = int(window.fresh), int(window.late)
-            window.fresh = window.late = 0.0
+            fresh, late = window.tell()
             level = self._current(now)
             until = tuple(self._end_of(index) if index < level else 0.0 for index in range(len(self._above)))
             return Share(window.bucket, fresh, late, until, self.turn)
@@ -169,12 +163,7 @@ class Meter:
     def restore(self, share: Share) -> None:
         """Take back what :meth:`outgoing` gave, since nobody could be told."""
         with self._lock:
-            window = self._window
-            if share.bucket == window.bucket:
-                window.fresh += share.fresh
-                window.late += share.late
-            elif share.bucket == window.bucket - 1:
-                window.late += share.fresh
+            self._window.untell(share.bucket, share.fresh, share.late)
 
     def incoming(self, totals: Totals, now: float) -> None:
         """Take in what all processes have counted, and what they want."""
@@ -191,7 +180,8 @@ class Meter:
                 self.turn, self._level = turn, 0
                 self._under = [NEVER] * len(self._above)
                 self._forced = [NEVER] * len(self._above)
-            for index, end in enumerate(until[: len(self._above)]):
+            # What was wanted before a release by hand does not count.
+            for index, end in enumerate(until[: len(self._above)] if turn >= self.turn else ()):
                 if end > now:
                     self._forced[index] = end
                     self._level = max(self._level, index + 1)
@@ -203,6 +193,11 @@ class Meter:
             self._changed(State.CALM, released, rate)
         if changed:
             self._changed(State.ENGAGED if level else State.CALM, now, rate)
+
+    @property
+    def total(self) -> int:
+        """Submissions counted so far."""
+        return self._window.total
 
     @property
     def unsent(self) -> bool:

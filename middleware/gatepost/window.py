@@ -39,7 +39,7 @@ def wait_for(most: int, current: float, previous: float, start: float, period: f
 class Window:
     """Counts events in a sliding window of ``period`` seconds. Not locked."""
 
-    __slots__ = ("current", "fresh", "late", "period", "previous", "start")
+    __slots__ = ("_earlier", "_own", "_own_before", "_told", "_told_before", "current", "period", "previous", "start")
 
     def __init__(self, period: float) -> None:
         # Floats all of them, the counts too: mixed arithmetic takes longer, and the calm path does it.
@@ -47,9 +47,10 @@ class Window:
         self.start = NEVER  # when the running bucket began
         self.current = 0.0
         self.previous = 0.0
-        # Of these, what no other process has been told of.
-        self.fresh = 0.0
-        self.late = 0.0
+        # Of these, what this process has counted itself, and what others have been told of that.
+        self._own = self._told = 0.0
+        self._own_before = self._told_before = 0.0
+        self._earlier = 0.0
 
     def _roll(self, now: float) -> None:
         elapsed = now - self.start
@@ -57,8 +58,10 @@ class Window:
             self.start = now - now % self.period
             return
         within = elapsed < 2 * self.period
-        self.previous, self.late = (self.current, self.fresh) if within else (0.0, 0.0)
-        self.current = self.fresh = 0.0
+        self._earlier += self._own
+        self.previous = self.current if within else 0.0
+        self._own_before, self._told_before = (self._own, self._told) if within else (0.0, 0.0)
+        self.current = self._own = self._told = 0.0
         self.start = now - now % self.period
 
     def estimate(self, now: float) -> float:
@@ -76,7 +79,7 @@ class Window:
             self._roll(now)
             elapsed = now - self.start
         self.current += 1.0
-        self.fresh += 1.0
+        self._own += 1.0
         return self.current + self.previous * (1.0 - elapsed / self.period)
 
     def peek(self, now: float) -> float:
@@ -95,12 +98,41 @@ class Window:
     def take_back(self) -> None:
         """Take back the event that was counted last."""
         self.current = max(0.0, self.current - 1.0)
-        self.fresh -= 1.0
+        self._own -= 1.0
 
     @property
     def bucket(self) -> int:
         """The number of the running bucket, which is the same in every process."""
         return int(self.start // self.period)
+
+    @property
+    def total(self) -> int:
+        """All that this process has ever counted."""
+        return int(self._earlier + self._own)
+
+    @property
+    def fresh(self) -> int:
+        """What this process counted in the running bucket, and others have not been told of."""
+        return int(self._own - self._told)
+
+    @property
+    def late(self) -> int:
+        """The same for the bucket before."""
+        return int(self._own_before - self._told_before)
+
+    def tell(self) -> tuple[int, int]:
+        """:attr:`fresh` and :attr:`late`, of which others are told now."""
+        untold = self.fresh, self.late
+        self._told, self._told_before = self._own, self._own_before
+        return untold
+
+    def untell(self, bucket: int, fresh: int, late: int) -> None:
+        """Others could not be told of what :meth:`tell` gave in this bucket."""
+        if bucket == self.bucket:
+            self._told -= fresh
+            self._told_before -= late
+        elif bucket == self.bucket - 1:
+            self._told_before -= fresh
 
     def merge(self, bucket: int, current: float, previous: float) -> None:
         """Take in the sums of all processes, this one's up to its last exchange among them."""

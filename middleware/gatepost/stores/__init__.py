@@ -46,7 +46,7 @@ def make_store(settings: Settings) -> Store | None:
 
         return RedisStore(store, fingerprint(settings), settings)
     raise ValueError(
-        f"store: got {store.partition('@')[0]!r}, wanted 'auto', 'memory://', 'sqlite:////path/to/file', "
+        f"store: got {store.partition('://')[0]!r}, wanted 'auto', 'memory://', 'sqlite:////path/to/file', "
         f"'redis://host:6379/0', or an object with the methods of a store."
     )
 

@@ -9,6 +9,7 @@ Contract
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ log = logging.getLogger("gatepost")
 
 _Result = TypeVar("_Result")
 _Entry = tuple[bytes | None, int, bytes | None, int]
+
+_PROBE = 1000  # milliseconds that the claim lives by which a lost store is tried
+_ROUNDS = 20  # times that what was claimed meanwhile is looked through before the next try
 
 
 class Front:
@@ -98,26 +102,35 @@ class Front:
         if found is not Claim.NEW or self._shared is None:
             return found
         told = self._ask(lambda store: store.claim(nonce, expires, submission, end))
-        if told is None:
+        while told is None:
             if self._settings.on_store_error == "refuse":
                 if submission is not None:
                     self.local.withdraw(submission)
                 self._may_go_alone()
-            self._remember((nonce, expires, submission, end))
-            return found
+            if self._remember((nonce, expires, submission, end)):
+                return found
+            told = self._ask(lambda store: store.claim(nonce, expires, submission, end))
         if told is Claim.SPENT and submission is not None:
             self.local.withdraw(submission)
         return told
 
-    def _remember(self, entry: _Entry) -> None:
+    def _remember(self, entry: _Entry) -> bool:
+        """Remember a claim until it can be written; false if the store has come back meanwhile, and can be asked."""
         with self._lock:
+            if not self.away:
+                return False
             self._unwritten[entry[0] or entry[2] or b""] = entry
             while len(self._unwritten) > self._settings.spent_size + self._settings.delivered_size:
                 self._unwritten.popitem(last=False)
+            return True
 
     def withdraw(self, submission: bytes) -> None:
         """See :meth:`gatepost.Store.withdraw`."""
         self.local.withdraw(submission)
+        with self._lock:  # or the store would be told, on its return, of a delivery that did not happen
+            for key, (nonce, expires, claimed, _) in list(self._unwritten.items()):
+                if claimed == submission:
+                    self._unwritten[key] = (nonce, expires, None, 0)
         self._ask(lambda store: store.withdraw(submission))
 
     def _may_go_alone(self) -> None:
@@ -160,9 +173,9 @@ class Front:
         """Let go of what has expired here; whether bodies are still kept here."""
         return self.local.sweep()
 
-    def sweep_shared(self) -> None:
-        """Let go of some of what has expired in the shared store."""
-        self._ask(lambda store: store.sweep())
+    def sweep_shared(self) -> bool:
+        """Let go of some of what has expired in the shared store; whether bodies are still kept there."""
+        return bool(self._ask(lambda store: store.sweep()))
 
     def close(self) -> None:
         """Close the connections of this process."""
@@ -201,16 +214,24 @@ class Front:
         store, since = self._shared, self._away_since
         if store is None or since is None:
             return True
+        written = 0
         try:
+            # A claim, since that is what has to work: a full server still answers, and an id may be known from before.
+            expires = int(self._settings.clock() * 1000) + _PROBE
+            if store.claim(secrets.token_bytes(16), expires, None, 0) is not Claim.NEW:
+                return False
             identity = store.identity()
-            written = self._write(store)
+            for _ in range(_ROUNDS):  # what is claimed while the others are written is fewer each time
+                written += self._write(store)
+                with self._lock:
+                    if not self._unwritten:
+                        self._identity = identity
+                        self._away_since = None
+                        break
+            else:
+                return False
         except StoreError:
             return False
-        with self._lock:
-            if self._unwritten:  # claimed while the others were written
-                return False
-            self._identity = identity
-            self._away_since = None
         age = max(0.0, self._settings.clock() - since)
         log.warning("The store is back after %.1f s; %d claims were written to it.", age, written)
         self._lost("")
@@ -218,9 +239,15 @@ class Front:
 
     def _write(self, store: Store) -> int:
         with self._lock:
-            entries = list(self._unwritten.items())
-        for key, entry in entries:
-            store.claim(*entry)
+            keys = list(self._unwritten)
+        for key in keys:
             with self._lock:
-                self._unwritten.pop(key, None)
-        return len(entries)
+                entry = self._unwritten.get(key)
+            if entry is None:
+                continue
+            told = store.claim(*entry) if entry[0] is not None or entry[2] is not None else Claim.SPENT
+            with self._lock:
+                withdrawn = self._unwritten.pop(key, entry) != entry
+            if withdrawn and told is Claim.NEW and entry[2] is not None:
+                store.withdraw(entry[2])
+        return len(keys)

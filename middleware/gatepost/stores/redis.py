@@ -9,10 +9,12 @@ Facts
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -32,6 +34,7 @@ log = logging.getLogger("gatepost")
 _Result = TypeVar("_Result")
 
 _CONNECTIONS = 100
+_TAG = 8  # bytes
 _MARGIN = 60_000  # milliseconds that counts outlive their use
 
 _IDENTITY = """
@@ -54,10 +57,14 @@ _CLAIM = (
 if identity(KEYS[1]) ~= ARGV[1] then return -1 end
 if ARGV[3] ~= '' and redis.call('EXISTS', KEYS[3]) == 1 then return 2 end
 if ARGV[2] ~= '' and not redis.call('SET', KEYS[2], '', 'NX', 'PX', ARGV[2]) then return 1 end
-if ARGV[3] ~= '' then redis.call('SET', KEYS[3], '', 'PX', ARGV[3]) end
+if ARGV[3] ~= '' then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[3]) end
 return 0
 """
 )
+
+_UNDO = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+"""
 
 # A hash tells of each kept body its end, size and client; the bodies have keys of their own, which expire.
 _KEEP = """
@@ -103,7 +110,8 @@ local known = redis.call('HMGET', KEYS[3], 'until', 'turn')
 local ends, turn = cjson.decode(known[1] or '[]'), tonumber(known[2] or 0)
 local was, is = false, false
 for _, value in ipairs(ends) do was = was or value > mine.now end
-if mine.turn >= turn then
+if mine.turn > turn then ends, turn = {}, mine.turn end
+if mine.turn == turn then
   for index, value in ipairs(mine.ends) do ends[index] = math.max(ends[index] or 0, value) end
 end
 for _, value in ipairs(ends) do is = is or value > mine.now end
@@ -131,6 +139,8 @@ class RedisStore:
         self._leeway = int(settings.leeway * 1000)
         self._rates = {"issue": settings.issue_rate, "failure": settings.failure_rate}
         self._raw_id = b""  # as the scripts compare it
+        # Deliveries that were refused since their claim failed, with what tells that claim from any other.
+        self._doubtful: deque[tuple[bytes, bytes]] = deque(maxlen=settings.delivered_size)
         if _decodes(self._client):
             raise ValueError(
                 "store: got a Redis client with decode_responses=True, wanted one without: bodies are bytes."
@@ -155,10 +165,14 @@ class RedisStore:
 
     def identity(self) -> bytes:
         """See :meth:`gatepost.Store.identity`."""
-        if not self._raw_id:
-            self._raw_id = self._script(_OPEN, [self._key("id")], secrets.token_hex(16))
+        return hashlib.sha256(self._known_id()).digest()[:16]
+
+    def _known_id(self) -> bytes:
+        known = self._raw_id  # once: another thread may forget it
+        if not known:
+            known = self._raw_id = self._script(_OPEN, [self._key("id")], secrets.token_hex(16))
             self._warn_of_eviction()
-        return hashlib.sha256(self._raw_id).digest()[:16]
+        return known
 
     def _warn_of_eviction(self) -> None:
         memory = self._run(lambda client: client.info("memory"))
@@ -181,23 +195,39 @@ class RedisStore:
 
     def claim(self, nonce: bytes | None, expires: int, submission: bytes | None, end: int) -> Claim:
         """See :meth:`gatepost.Store.claim`."""
-        self.identity()
-        now = self._now()
+        known, now = self._known_id(), self._now()
         if submission is not None and end + self._leeway <= now:
             return self.delivered(submission, end)
         if nonce is not None and expires + self._leeway <= now:
             return Claim.SPENT
-        result = self._script(
-            _CLAIM,
-            [self._key("id"), self._key("n", nonce or b""), self._key("d", submission or b"")],
-            self._raw_id,
-            expires + self._leeway - now if nonce is not None else "",
-            end + self._leeway - now if submission is not None else "",
-        )
+        tag = secrets.token_bytes(_TAG)
+        try:
+            result = self._script(
+                _CLAIM,
+                [self._key("id"), self._key("n", nonce or b""), self._key("d", submission or b"")],
+                known,
+                expires + self._leeway - now if nonce is not None else "",
+                end + self._leeway - now if submission is not None else "",
+                tag,
+            )
+        except StoreError:
+            if submission is not None and self._settings.on_store_error == "refuse":
+                self._doubtful.append((submission, tag))
+            raise
+        self._undo()
         if result == -1:
+            log.error("The store's server is another one, or has lost what it knew; who was challenged is asked again.")
             self._raw_id = b""
-            raise StoreError("the server is another one, or has lost what it knew")
+            return Claim.SPENT  # it could have been
         return (Claim.NEW, Claim.SPENT, Claim.DELIVERED)[result]
+
+    def _undo(self) -> None:
+        """Take back claims that failed here, and were made all the same by a server that was only late."""
+        while self._doubtful:
+            submission, tag = entry = self._doubtful[0]
+            self._script(_UNDO, [self._key("d", submission)], tag)
+            with contextlib.suppress(ValueError):  # another thread was here
+                self._doubtful.remove(entry)
 
     def withdraw(self, submission: bytes) -> None:
         """See :meth:`gatepost.Store.withdraw`."""
@@ -357,12 +387,12 @@ def _connect(url: str, timeout: float) -> Any:
         raise ValueError(
             f"store: got {_without_password(url)!r}, wanted a URL such as 'redis://host:6379/0'."
         ) from error
-    return redis.Redis(connection_pool=pool)
+    return redis.Redis.from_pool(pool)  # which closes the pool with the client
 
 
 def _without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 def _decodes(client: Any) -> bool:

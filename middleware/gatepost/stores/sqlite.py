@@ -19,6 +19,7 @@ import secrets
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,7 @@ _Result = TypeVar("_Result")
 APPLICATION_ID = 0x47507354  # "GPsT"
 _VERSION = 1
 _HEADER = 100  # bytes at the beginning of every SQLite file
+_LEAST = 0.2  # of store_timeout that is left to wait for other processes, after waiting for other threads
 _SWEPT = 500  # rows that one sweep removes from a table at most
 
 _SCHEMA = """
@@ -47,6 +49,9 @@ CREATE TABLE counts (rule TEXT, name TEXT, value INTEGER, PRIMARY KEY (rule, nam
 CREATE INDEX claims_until ON claims (until);
 CREATE INDEX bodies_until ON bodies (until);
 """
+
+# Connections that came through a fork. Letting go of one would close it, and that is for the parent alone.
+_inherited: list[sqlite3.Connection | None] = []
 
 
 class SqliteStore:
@@ -79,7 +84,7 @@ class SqliteStore:
 
     # --- the connection ---
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, timeout: float) -> sqlite3.Connection:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             found = os.fstat(descriptor)
@@ -89,9 +94,7 @@ class SqliteStore:
                 raise StoreError("it holds something else")
         finally:
             os.close(descriptor)
-        connection = sqlite3.connect(
-            self._path, timeout=self._settings.store_timeout, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(self._path, timeout=timeout, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -127,12 +130,17 @@ class SqliteStore:
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """The connection of this process, for one caller at a time."""
-        if not self._lock.acquire(timeout=self._settings.store_timeout):
+        timeout = self._settings.store_timeout
+        deadline = time.monotonic() + timeout
+        if not self._lock.acquire(timeout=timeout):
             raise StoreError("the file is busy")
         try:
+            # Of the time to wait some may be gone. A little is always left, or a crowd in here would lose the store.
+            left = max(deadline - time.monotonic(), timeout * _LEAST)
             if self._connection is None or self._pid != os.getpid():
                 # A connection that came through a fork is its parent's: it may not even be closed here.
-                self._connection = self._connect()
+                self._connection = self._connect(left)
+            self._connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
             yield self._connection
         finally:
             self._lock.release()
@@ -154,7 +162,11 @@ class SqliteStore:
             self._let_go()
             raise StoreError(str(error)) from error
         except sqlite3.DatabaseError as error:
-            self._put_aside(error)
+            # A broken file raises this class itself; its other subclasses tell of us.
+            if type(error) is sqlite3.DatabaseError:
+                self._put_aside(error)
+            else:
+                self._let_go()
             raise StoreError(str(error)) from error
         except OSError as error:
             raise StoreError(error.strerror or str(error)) from error
@@ -181,6 +193,7 @@ class SqliteStore:
     def after_fork(self) -> None:
         """In a forked process: the connection is the parent's, and so is whoever holds the lock."""
         self._lock = threading.Lock()
+        _inherited.append(self._connection)
         self._connection = None
 
     def close(self) -> None:
@@ -327,8 +340,10 @@ class SqliteStore:
         row = connection.execute(query, (mine.rule,)).fetchone()
         now = self._settings.clock()
         theirs, turn, since, cause = (json.loads(row[0]), *row[1:]) if row else ([], 0, now, "")
-        until = list(theirs)
+        # A process may know of a release that the store does not: its file is another one, or the command comes later.
+        until = list(theirs) if mine.turn <= turn else []
         if mine.turn >= turn:
+            turn = mine.turn
             until += [0.0] * (len(mine.until) - len(until))
             until = [max(until[index], end) for index, end in enumerate(mine.until)] + until[len(mine.until) :]
         engaged, was = any(end > now for end in until), any(end > now for end in theirs)
