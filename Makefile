@@ -2,6 +2,7 @@
 # make test     check and test everything
 # make check    lint, formatting and types
 # make bench    the benchmarks
+# make strength how well machines read the challenges (needs tesseract-ocr, and some hours)
 # make clean    remove what these have made, the demo's entries included
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench strength clean
 
 demo: $(VENV)/.installed-demo
 	@exec $(BIN)/python examples/guestbook --port $(PORT) $(if $(WSGI),--wsgi)
@@ -29,6 +30,11 @@ check: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
+
+# The last package is named like one of its peers, so it gets a folder of its own.
+strength: $(VENV)/.installed-strength
+	$(PIP) --target $(VENV)/peers --no-deps django-simple-captcha
+	$(BIN)/python -m benchmarks.strength
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

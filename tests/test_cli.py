@@ -58,6 +58,14 @@ def test_status_tells_state_rate_and_counts(command: Command, worker: WsgiTwin) 
     assert (told["rule"], told["engaged"], told["counts"]["submissions"]) == ("/contact", False, 3)
 
 
+def test_store_may_stand_before_and_behind_the_command(command: Command, worker: WsgiTwin, url: str) -> None:
+    """Where the store is named makes no difference."""
+    assert worker.gate is not None
+    expected = command("status")
+    assert command("--store", url, "status") == expected
+    assert command("status", "--store", url) == expected
+
+
 def test_engage_and_release_reach_the_workers(command: Command, worker: WsgiTwin) -> None:
     """A rule that is engaged by the command demands a challenge at every worker, until it is released."""
     assert worker.send(body=b"a=b").status == 200

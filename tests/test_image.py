@@ -7,7 +7,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 import unicodedata
 from collections.abc import Iterator
 from importlib import resources
@@ -25,7 +24,6 @@ from gatepost.challenges.image import CHARACTERS, LOOK_ALIKES, ImageKind
 from gatepost.protocols import Challenge, Kind
 
 KIND = ImageKind()
-Colour = tuple[int, int, int]
 
 typed = st.text(max_size=40) | st.text(
     alphabet=CHARACTERS + "an0ou\u017f\u212a\ufb00\u00b2\u3000 \t\u200b\u0301\u0331", max_size=12
@@ -40,18 +38,6 @@ def picture(challenge: Challenge) -> Image.Image:
     return Image.open(BytesIO(challenge.media.content))
 
 
-def colours(challenge: Challenge) -> list[tuple[int, Colour]]:
-    """How many pixels have which colour, the most frequent first."""
-    found: Any = picture(challenge).convert("RGB").getcolors()
-    return sorted(found, reverse=True)
-
-
-def luminance(colour: Colour) -> float:
-    parts = [part / 255 for part in colour]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
 def run(program: str) -> str:
     """What a fresh interpreter prints."""
     done = subprocess.run(  # noqa: S603 - our own program
@@ -64,7 +50,7 @@ def run(program: str) -> str:
 @pytest.fixture
 def same_answer(monkeypatch: pytest.MonkeyPatch) -> str:
     """From now on all pictures have this answer."""
-    monkeypatch.setattr("gatepost.challenges.image.secrets.choice", lambda characters: characters[0])
+    monkeypatch.setattr("gatepost.challenges.image.secrets.choice", lambda answers: answers[0])
     return "bdbdbd"
 
 
@@ -77,10 +63,12 @@ def test_it_is_a_kind() -> None:
 @pytest.mark.parametrize(
     ("options", "characters", "length"),
     [
-        ({}, CHARACTERS, 6),
-        ({"length": 4}, CHARACTERS, 4),
-        ({"length": 10}, CHARACTERS, 10),
+        ({}, CHARACTERS.lower(), 6),
+        ({"length": 3}, CHARACTERS.lower(), 3),
+        ({"length": 8}, CHARACTERS.lower(), 8),
         ({"characters": "abcdefghjk"}, "abcdefghjk", 6),
+        ({"characters": "abcdefghjkABCDEFGHJK"}, "abcdefghjk", 6),
+        ({"characters": "ABCDEFGHJK", "case_sensitive": True}, "ABCDEFGHJK", 6),
         ({"characters": "aäbcdéfgh7"}, "aäbcdéfgh7", 6),
     ],
 )
@@ -94,56 +82,11 @@ def test_answers_are_made_of_the_characters(options: dict[str, Any], characters:
 
 
 def test_the_default_characters_have_no_look_alikes() -> None:
-    """At least 20 characters, of each group of look-alikes at most one, and no n, which beside an r reads as m."""
-    assert len(CHARACTERS) >= 20
-    assert all(sum(character in CHARACTERS for character in group) <= 1 for group in LOOK_ALIKES)
-    assert "n" not in CHARACTERS
-
-
-@pytest.mark.parametrize("size", [(300, 100), (200, 50), (168, 200), (600, 60)])
-@pytest.mark.parametrize("level", [-1, 1, 2, 4, 99])
-def test_the_picture_is_a_png_of_the_size_that_is_declared(size: tuple[int, int], level: int) -> None:
-    """The bytes decode as a palette PNG whose size is that of the media and of the options."""
-    challenge = ImageKind(width=size[0], height=size[1]).draw(level, "en")
-    assert challenge.media.type == "image/png"
-    assert challenge.data == b""
-    with picture(challenge) as image:
-        image.load()
-        assert (image.format, image.mode, image.size) == ("PNG", "P", size)
-    assert (challenge.media.width, challenge.media.height) == size
-
-
-def test_ink_stands_out_from_the_ground() -> None:
-    """In 50 pictures the one ink has 4.5 to 1 or more against a lighter ground; all else is a few blends at edges."""
-    for number in range(50):
-        (_, ground), (pure, ink), *blends = colours(KIND.draw(1 + number % 4, "en"))
-        assert (luminance(ground) + 0.05) / (luminance(ink) + 0.05) >= 4.5
-        assert len(blends) <= 6
-        assert all(count < pure / 4 for count, _ in blends)
-
-
-def test_pictures_differ_in_colour() -> None:
-    """Ground and ink vary from picture to picture."""
-    pairs = [tuple(colour for _, colour in colours(KIND.draw(1, "en"))[:2]) for _ in range(20)]
-    assert min(len(set(column)) for column in zip(*pairs, strict=True)) > 10
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"width": 168, "height": 200}, {"height": 50}, {"width": 280, "length": 10}, {"characters": "mwäöüéèêçfjpy"}],
-)
-@pytest.mark.parametrize("level", [1, 4])
-def test_nothing_is_cut_off_at_the_border(options: dict[str, Any], level: int) -> None:
-    """The outermost pixels are ground all round, so no letter, and no arc, touches the border."""
-    kind = ImageKind(**options)
-    for _ in range(40):
-        challenge = kind.draw(level, "en")
-        image = picture(challenge)
-        inside = image.point([int(index > 0) for index in range(256)], "L").getbbox()
-        assert inside is not None
-        left, top, right, bottom = inside
-        assert 1 <= left < right <= image.width - 1
-        assert 1 <= top < bottom <= image.height - 1
+    """At least 18 answers, of each group of look-alikes at most one, and no n, which beside an r reads as m."""
+    answers = set(CHARACTERS.lower())
+    assert len(answers) >= 18
+    assert all(sum(character in answers for character in group) <= 1 for group in LOOK_ALIKES)
+    assert "n" not in answers
 
 
 @pytest.mark.usefixtures("same_answer")
@@ -166,31 +109,37 @@ def test_the_global_generator_is_left_alone() -> None:
     assert len(contents) == 5
 
 
-def test_pictures_are_small_and_quick() -> None:
-    """A picture has less than 6 kB at every level, and its drawing takes at most 8 ms of one core."""
-    KIND.draw(1, "en")
-    quickest = 1.0
-    for number in range(40):
-        start = time.thread_time()
-        challenge = KIND.draw(1 + number % 4, "en")
-        quickest = min(quickest, time.thread_time() - start)
-        assert len(challenge.media.content) < 6000
-    assert quickest <= 0.008
-
-
+ALIKE = "".join(map(chr, range(0x4E00, 0x4E00 + 101)))
 MISTAKES: dict[str, list[object]] = {
     "characters": [
-        *("abcdefghj", "abcdefghjkk", "ABCDEFGHJK", "abcdefghj ", "abcdefghj\u200b", "abcdefghj!", "abcdefghj\u00b2"),
-        *("abcdefghj\u05d0\u05d1", "abcdefghj\u1100\u1161", "".join(map(chr, range(0x4E00, 0x4E00 + 101)))),
-        *(list("abcdefghjk"), None),
+        *("abcdefghj", "abcdefghjkk", "ABCDEFGHJabcdefghj", "abcdefghj ", "abcdefghj\u200b", "abcdefghj!"),
+        *("abcdefghj\u00b2", "abcdefghj\u05d0\u05d1", "abcdefghj\u1100\u1161", ALIKE, list("abcdefghjk"), None),
     ],
-    "length": [3, 11, 6.0, "6", True],
-    "width": [167, 601, None],
-    "height": [49, 201, 100.0],
+    "length": [2, 13, 6.0, "6", True],
+    "width": [203, 1001, None],
+    "height": [99, 501, 100.0],
     "fonts": [
         *((), "font.ttf", b"font.ttf", Path("font.ttf"), ("/nowhere/font.ttf",), (Path(__file__).parent,), (7,)),
         *((__file__,), (__file__,) * 17),
     ],
+    "case_sensitive": [1, None, "yes"],
+    "size_shift": [-0.1, 0.6, "0.3", True, float("nan")],
+    "displacement": [-0.1, 1.1, None],
+    "overlap": [0, None],
+    "noise": [-1, 5.1, float("inf")],
+    "contrast": ["low", 2.9, 7.1, True, None, float("nan")],
+    "inks": [
+        "#000000",
+        (),
+        ("black",),
+        ("#00000g",),
+        ("#000",),
+        ("#ffffff", "#777777", "#000000"),
+        (7,),
+        ("#000000",) * 17,
+    ],
+    "styles": [("rows",), {"none": 1}, {}, {"rows": 0}, {"rows": -1}, {"rows": True}, {"rows": float("inf")}],
+    "format": ["PNG", "bmp", None],
 }
 
 
@@ -200,6 +149,15 @@ def test_a_mistake_in_an_option_stops_the_start(option: str, value: object) -> N
     options: Any = {option: value}
     with pytest.raises(ValueError, match=rf"(?s)\A{option}: got .*, wanted .*\.\Z"):
         ImageKind(**options)
+
+
+def test_case_matters_only_where_shapes_differ() -> None:
+    """With case_sensitive a letter and a capital of the same shape are refused; others are two answers."""
+    with pytest.raises(ValueError, match=r"(?s)\Acharacters: got 'k' and 'K' with case_sensitive, wanted .*\.\Z"):
+        ImageKind(characters="abdefhjkK234", case_sensitive=True)
+    kind = ImageKind(characters="abdefhjrR234", case_sensitive=True)
+    assert answered(" rR ", kind) == "rR"
+    assert set("".join(kind.draw(1, "en").answer for _ in range(120))) == set("abdefhjrR234")
 
 
 def test_a_font_without_one_of_the_characters_stops_the_start() -> None:
@@ -242,19 +200,13 @@ def test_pillow_is_not_loaded_until_the_first_picture() -> None:
 
 
 def test_i6_glyphs_are_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many pictures are drawn, each font is opened once, and what is kept of it then serves all of them."""
+    """Once every character of every font has been drawn, no picture opens a font again."""
+    kind = ImageKind(characters="abcdefghjk2347")
     opened = []
-    truetype = ImageFont.truetype
-
-    def counting(*arguments: Any, **named: Any) -> ImageFont.FreeTypeFont:
-        opened.append(arguments)
-        return truetype(*arguments, **named)
-
-    monkeypatch.setattr(ImageFont, "truetype", counting)
-    kind = ImageKind()
+    monkeypatch.setattr(ImageFont, "truetype", lambda *arguments, **_: opened.append(arguments))
     for _ in range(60):
         kind.draw(1, "en")
-    assert len(opened) == 6
+    assert not opened
 
 
 def test_i11_threads_draw_at_once() -> None:
@@ -292,14 +244,14 @@ def test_i11_parent_and_child_draw_differently_after_a_fork() -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("bdefhj", "bdefhj"),
-        ("BDEFHJ", "bdefhj"),
-        (" bd ef\thj\r\n", "bdefhj"),
-        ("b\u00a0d\u2003e\u200bf\ufeffh\u00adj", "bdefhj"),
-        ("b\u2060d\u3164e\ufe0ff\u034fhj", "bdefhj"),
-        ("\uff42\uff44\uff45\uff46\uff48\uff4a", "bdefhj"),
+        ("bdefhk", "bdefhk"),
+        ("BDEFHK", "bdefhk"),
+        (" bd ef\thk\r\n", "bdefhk"),
+        ("b\u00a0d\u2003e\u200bf\ufeffh\u00adk", "bdefhk"),
+        ("b\u2060d\u3164e\ufe0ff\u034fhk", "bdefhk"),
+        ("\uff42\uff44\uff45\uff46\uff48\uff4b", "bdefhk"),
         ("\ud800bd", "bd"),
-        ("6aecn8z5ui", "bdeeh32svj"),
+        ("6aecn8z5ui", "bdeeh32sul"),
         ("o09gq", "o09gq"),
         ("", ""),
         (" \t\u200b", ""),
@@ -326,7 +278,10 @@ def test_normalise_is_idempotent(text: str) -> None:
     assert answered(once) == once
 
 
-@given(text=st.text(alphabet=CHARACTERS, max_size=10), spaces=st.lists(st.sampled_from(" \t\u00a0\u200b"), max_size=10))
+@given(
+    text=st.text(alphabet=CHARACTERS.lower(), max_size=10),
+    spaces=st.lists(st.sampled_from(" \t\u00a0\u200b"), max_size=10),
+)
 def test_case_and_spaces_do_not_matter(text: str, spaces: list[str]) -> None:
     """Upper case and spaces anywhere give the same as the plain answer, which is itself."""
     spread = "".join(a + b for a, b in zip(text.upper().ljust(10), [*spaces, *[""] * 10], strict=False))

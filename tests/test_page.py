@@ -275,6 +275,6 @@ def test_problem_document(challenge: Challenge | None) -> None:
     else:
         media = challenge.media
         data = f"data:{media.type};base64,{base64.b64encode(media.content).decode()}"
-        label = "Your answer" if challenge is QUESTION else "Characters in the picture"
+        label = "Your answer" if challenge is QUESTION else "Characters in the picture, line by line"
         expected["challenge"] = {"kind": "question", "type": media.type, "data": data, "label": label}
     assert document == expected

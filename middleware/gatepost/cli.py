@@ -40,31 +40,34 @@ def _parser() -> argparse.ArgumentParser:
         description="Look at the gate of a running application, and engage or release its rules.",
         epilog="The secret is read from GATEPOST_SECRET: the application's own, or the first of its list.",
     )
-    parser.add_argument(
-        "--store",
-        default=os.environ.get("GATEPOST_STORE", "auto"),
-        help="the application's 'store' setting (default: GATEPOST_STORE, else auto)",
-    )
-    parser.add_argument(
-        "--site",
-        default=os.environ.get("GATEPOST_SITE", ""),
-        help="the application's 'site' setting (default: GATEPOST_SITE, else empty)",
-    )
+    _add_store(parser, os.environ.get("GATEPOST_STORE", "auto"), os.environ.get("GATEPOST_SITE", ""))
+    # Taken behind the command, too; there it must not undo what was said before it.
+    common = argparse.ArgumentParser(add_help=False)
+    _add_store(common, argparse.SUPPRESS, argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", required=True)
 
-    status = commands.add_parser("status", help="print each rule's state, rate and counts")
+    status = commands.add_parser("status", parents=[common], help="print each rule's state, rate and counts")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(run=_status)
 
-    engage = commands.add_parser("engage", help="demand a challenge now, whatever the rate is")
+    engage = commands.add_parser("engage", parents=[common], help="demand a challenge now, whatever the rate is")
     engage.add_argument("rule", help="the rule's name")
     engage.add_argument("--for", dest="seconds", type=_seconds, default=600, metavar="TIME", help="10m if left out")
     engage.set_defaults(run=_engage)
 
-    release = commands.add_parser("release", help="demand none, until the rate is above the threshold again")
+    release = commands.add_parser("release", parents=[common], help="demand none until the rate is too high again")
     release.add_argument("rule", help="the rule's name")
     release.set_defaults(run=_release)
     return parser
+
+
+def _add_store(parser: argparse.ArgumentParser, store: str, site: str) -> None:
+    parser.add_argument(
+        "--store", default=store, help="the application's 'store' setting (default: GATEPOST_STORE, else auto)"
+    )
+    parser.add_argument(
+        "--site", default=site, help="the application's 'site' setting (default: GATEPOST_SITE, else empty)"
+    )
 
 
 def _seconds(text: str) -> int:
@@ -111,7 +114,7 @@ def _status(store: Store, options: argparse.Namespace) -> int:
         print(json.dumps([asdict(told) | {"engaged": _engaged(told)} for told in rules], indent=2))
         return 0
     if not rules:
-        print("No rule has reported to this store yet.")
+        print("No rule has reported to this store yet. Are store, secret and site those of the application?")
     for told in rules:
         _print(told)
     return 0

@@ -312,7 +312,9 @@ class Guard:
             log.warning("Rule %r is engaged: %s, threshold %d.", rule.name, self._cause, rule.above[0].count)
             self._report(Event("engaged", rule.name, at, cause))
         else:
-            log.warning("Rule %r is calm again: under %g for %g s.", rule.name, rule.below[0], rule.hold)
+            by_hand = rate >= rule.below[0]
+            cause = "released by hand" if by_hand else f"under {rule.below[0]:g} for {rule.hold:g} s"
+            log.warning("Rule %r is calm again: %s.", rule.name, cause)
             self._report(Event("released", rule.name, at, cause))
 
     def _client_changed(self, client: str, state: State, at: float, rate: float) -> None:

@@ -79,7 +79,8 @@ class Page:
             "style": self._style,
             "site_name": settings.site_name,
             "contact": settings.contact,
-            "lang": settings.locale or "en",
+            "lang": "en",  # of our own words, whatever language the questions have
+            "locale": settings.locale or "en",
             "dir": "ltr",
             "minutes": _minutes,
             "size": _size,

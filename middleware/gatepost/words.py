@@ -64,7 +64,7 @@ KIND_WORDS = {
 #: By the first part of the media type: the field's label, what stands for the picture, and the button for another.
 WORDS_BY_MEDIA = {
     "image": {
-        "label": _("Characters in the picture"),
+        "label": _("Characters in the picture, line by line"),
         "alternative": _("A picture of distorted letters and digits, to be typed into the field below"),
         "another": _("Another picture"),
         "question": "",

@@ -1,53 +1,75 @@
-"""The image challenge: a short word of letters and digits, distorted, to be typed from a picture."""
+"""The image challenge: a short word of letters and digits, to be typed from a picture."""
 
 from __future__ import annotations
 
 import functools
 import os
 import secrets
-import unicodedata
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..protocols import Challenge, Media
+from ._answers import LOOK_ALIKES, folded, plain, taken_for
+from ._options import (
+    FORMATS,
+    bundled_fonts,
+    check_characters,
+    check_flag,
+    check_format,
+    check_number,
+    check_whole,
+    colours,
+    named_fonts,
+    ratio,
+    weights,
+)
 
 if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-
     from ._drawing import Painter
 
-CHARACTERS = "bdefhjkmprstvwxy2347"
-"""The default characters: one at most of each of :data:`LOOK_ALIKES`. Without ``n`` no two of them read as an ``m``."""
+__all__ = ["CHARACTERS", "LOOK_ALIKES", "STYLES", "ImageKind"]
 
-LOOK_ALIKES = ("0o", "1lij", "2z", "38", "5s", "6b", "9gq", "ad", "ce", "hn", "uv")
-"""What people mix up, some of it only where an arc closes a letter. If the characters have just one of a group, then
-the others of that group are taken for it: nobody fails over them, and for a machine there is nothing to gain."""
+CHARACTERS = "bdekmpswx2347BDFHLMRTY"
+"""The default characters: of each group of :data:`LOOK_ALIKES` one at most, and without ``n`` no two of them read as an
+``m``. A capital is another shape of the same answer, where it has a shape of its own; thin letters that are read as one
+another, such as ``f``, ``r``, ``t`` and ``y``, and ``h``, which is read as ``b``, come as capitals only."""
 
-# Far more than a person types, spaces included, and little work.
-_LONGEST_ANSWER = 200
+STYLES: Mapping[str, float] = {"patches": 1.0, "rows": 1.0, "waves": 1.0, "drift": 0.0}
+"""The families of pictures, and how often each of them comes unless a site says otherwise.
 
-# Categories of what nobody means to type: controls and formats, spaces, and marks that belong to no letter.
-_NOT_MEANT = "CZM"
-
-# Nothing to see, although Unicode counts them as letters: the Hangul fillers.
-_INVISIBLE = "\u115f\u1160"
+In ``patches`` (one line of letters across stripes), ``rows`` (two lines across blots) and ``waves`` (one line across
+waves) letters and ground change places: light on dark, dark on light. ``drift`` is one line of letters in light and
+dark inks, filled or hollow, on a mid-tone: the gentlest to people, and to machines.
+"""
 
 
 class ImageKind:
-    """Distorted text, drawn in dark ink on a light ground. One instance serves every thread.
+    """Distorted text. One instance serves every thread.
 
     Pillow is imported and the fonts are opened when the first picture is drawn, unless ``characters`` or ``fonts`` are
     given: then at once, so that a font that lacks a character stops the start and not the first picture.
 
-    :param characters: what answers are made of: at least 10 different characters that are written from left to right
-        and that folding case and Unicode compatibility leave as they are (lower case letters and digits).
-    :param length: characters in an answer, 4 to 10, of which no two in a row are the same.
-    :param width: of the picture in pixels, 28 per character at least and 600 at most.
-    :param height: of the picture in pixels, 50 to 200.
+    A reader that someone trains with this source reads most of these pictures, as it would those of any open generator.
+    Fonts and characters of a site's own at least mean that it has to be trained for that site.
+
+    :param characters: what is drawn: letters and digits of scripts that run from left to right, 10 different answers
+        at least and 100 characters at most. Without ``case_sensitive`` a letter and its capital are two shapes of one
+        answer.
+    :param length: letters in an answer, 3 to 12, of which no two in a row are the same.
+    :param width: of the picture in pixels, 34 for each letter at least and 1000 at most.
+    :param height: of the picture in pixels, 100 to 500.
     :param fonts: paths of TrueType or OpenType files, 16 at most, which need a glyph for each of the characters; left
         out, the fonts that come with the package.
+    :param case_sensitive: whether ``k`` and ``K`` are two answers.
+    :param size_shift: how much larger than the smallest a letter can be, 0 to 0.5.
+    :param displacement: the share of the free room that letters wander in, 0 to 1.
+    :param overlap: whether letters may touch their neighbours.
+    :param noise: how many arcs there are, 0 (none) to 5, where 1 is what the level says.
+    :param contrast: the lowest contrast of ink and ground: ``standard`` (3:1), ``enhanced`` (4.5:1), or a ratio to 7.
+    :param inks: colours as ``#rrggbb``, 16 at most, which need a ground that all of them stand out from; left out,
+        others in every picture.
+    :param styles: families of pictures and how often each comes; left out, :data:`STYLES`.
+    :param format: ``png``, ``webp``, ``jpeg`` or ``gif``.
     :raises ValueError: if an option is none of that.
     """
 
@@ -57,19 +79,42 @@ class ImageKind:
         characters: str = CHARACTERS,
         length: int = 6,
         width: int = 300,
-        height: int = 100,
+        height: int = 150,
         fonts: Sequence[str | os.PathLike[str]] | None = None,
+        case_sensitive: bool = False,
+        size_shift: float = 0.25,
+        displacement: float = 1.0,
+        overlap: bool = False,
+        noise: float = 1.0,
+        contrast: str | float = "standard",
+        inks: Sequence[str] | None = None,
+        styles: Mapping[str, float] | None = None,
+        format: str = "png",  # noqa: A002 - the word that everyone uses
     ) -> None:
-        _check_characters(characters)
-        _check_number("length", length, 4, 10)
-        _check_number("width", width, 28 * length, 600)
-        _check_number("height", height, 50, 200)
-        self._characters = characters
-        self._length = length
-        self._width = width
-        self._height = height
-        self._taken_for = _taken_for(characters)
-        self._fonts = _bundled_fonts() if fonts is None else _named_fonts(fonts)
+        check_flag("case_sensitive", case_sensitive)
+        check_characters(characters, case_sensitive)
+        check_whole("length", length, 3, 12)
+        check_whole("width", width, 34 * length, 1000)
+        check_whole("height", height, 100, 500)
+        check_number("size_shift", size_shift, 0, 0.5)
+        check_number("displacement", displacement, 0, 1)
+        check_flag("overlap", overlap)
+        check_number("noise", noise, 0, 5)
+        check_format(format)
+        self._ratio = ratio(contrast)
+        self._inks = colours(inks, self._ratio)
+        self._styles = weights(styles, STYLES)
+        self._fonts = bundled_fonts() if fonts is None else named_fonts(fonts)
+        self._characters, self._length, self._sensitive = characters, length, case_sensitive
+        self._width, self._height, self._format = width, height, format
+        self._free = {"size_shift": size_shift, "displacement": displacement, "noise": noise}
+        self._overlap = overlap
+        self._shapes: dict[str, str] = {}
+        for character in characters:
+            answer = folded(character, case_sensitive)
+            self._shapes[answer] = self._shapes.get(answer, "") + character
+        self._answers = list(self._shapes)
+        self._taken_for = taken_for(self._answers, case_sensitive)
         if characters != CHARACTERS or fonts is not None:
             self._painter.open()
 
@@ -84,12 +129,23 @@ class ImageKind:
         :param level: 1 for the gentlest; up to 4 each is somewhat harder, beyond that they are alike.
         :param locale: not used.
         """
-        answer = ""
-        while len(answer) < self._length:
+        letters: list[str] = []
+        while len(letters) < self._length:
             # Twins that touch read as something else, vv as w and rr as m, and people lose count of them.
-            answer += secrets.choice(self._characters.replace(answer[-1:] or "\0", ""))
-        content = self._painter.paint(answer, level)
-        return Challenge(answer, Media("image/png", content, self._width, self._height))
+            letters.append(secrets.choice([answer for answer in self._answers if answer not in letters[-1:]]))
+        shapes = [self._shapes[letter] for letter in letters]
+        return Challenge("".join(letters), self._media(shapes, level))
+
+    def picture(self, text: str, level: int = 1) -> Media:
+        """A picture of a given text, for those who keep answers themselves.
+
+        :param text: of the characters, at most as many as ``length``.
+        :param level: as for :meth:`draw`.
+        :raises ValueError: if the text is something else.
+        """
+        if not 0 < len(text) <= self._length or not set(text) <= set(self._characters):
+            raise ValueError(f"text: got {text!r}, wanted 1 to {self._length} of the characters {self._characters!r}.")
+        return self._media(list(text), level)
 
     def normalise(self, fields: Mapping[str, str], data: bytes) -> str:  # noqa: ARG002 - the token holds no data of ours
         """What was typed, without regard to case, spaces and look-alikes; empty if it is far too long.
@@ -97,72 +153,25 @@ class ImageKind:
         :param fields: the answer is in ``answer``.
         :param data: not used.
         """
-        return _plain(fields.get("answer", "")).translate(self._taken_for)
+        return plain(fields.get("answer", ""), self._sensitive).translate(self._taken_for)
+
+    def _media(self, choices: Sequence[str], level: int) -> Media:
+        content = self._painter.paint(choices, level)
+        return Media(FORMATS[self._format], content, self._width, self._height)
 
     @functools.cached_property
     def _painter(self) -> Painter:
         # Here and not at the top, so that a gate in calm traffic never loads Pillow.
         from ._drawing import Painter
+        from ._styles import Look
 
-        return Painter(self._fonts, self._characters, self._width, self._height, self._length)
-
-
-def _plain(text: str) -> str:
-    """The form in which answers are compared: what it returns it leaves as it is."""
-    # Folding can make something that composes anew, and taking out what is not meant can bring two together that do.
-    for _ in range(4):
-        if len(text) > _LONGEST_ANSWER:
-            break
-        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-        meant = "".join(c for c in folded if unicodedata.category(c)[0] not in _NOT_MEANT and c not in _INVISIBLE)
-        if meant == text:
-            return meant
-        text = meant
-    return ""
-
-
-def _taken_for(characters: str) -> dict[int, str]:
-    """For each character that is not in use and has only one look-alike that is: that one."""
-    table: dict[int, str] = {}
-    for group in LOOK_ALIKES:
-        used = [character for character in group if character in characters]
-        if len(used) == 1:
-            table |= {ord(character): used[0] for character in group}
-    return table
-
-
-def _check_characters(characters: object) -> None:
-    if not isinstance(characters, str):
-        raise ValueError(f"characters: got {characters!r}, wanted a string such as {CHARACTERS!r}.")
-    if not 10 <= len(set(characters)) == len(characters) <= 100:
-        raise ValueError(f"characters: got {characters!r}, wanted 10 to 100 characters, each once.")
-    for character in characters:
-        # Whoever types from right to left would type the answer from its other end.
-        one_way = unicodedata.bidirectional(character) in ("L", "EN")
-        if not one_way or not character.isalnum() or _plain(character) != character:
-            raise ValueError(
-                f"characters: got {character!r} among them, wanted lower case letters and digits of a script that runs "
-                "from left to right."
-            )
-    if any(_plain(first + second) != first + second for first in characters for second in characters):
-        raise ValueError(f"characters: got {characters!r}, wanted characters that do not melt into one side by side.")
-
-
-def _check_number(option: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{option}: got {value!r}, wanted a whole number from {least} to {most}.")
-
-
-def _bundled_fonts() -> tuple[Traversable, ...]:
-    folder = resources.files("gatepost.fonts")
-    fonts = [file for file in folder.iterdir() if file.name.endswith((".ttf", ".otf"))]
-    return tuple(sorted(fonts, key=lambda file: file.name))
-
-
-def _named_fonts(fonts: object) -> tuple[Path, ...]:
-    if isinstance(fonts, (str, bytes)) or not isinstance(fonts, Sequence) or not 1 <= len(fonts) <= 16:
-        raise ValueError(f"fonts: got {fonts!r}, wanted a list of 1 to 16 paths of font files.")
-    for font in fonts:
-        if not isinstance(font, (str, os.PathLike)) or not Path(font).is_file():
-            raise ValueError(f"fonts: got {font!r} in the list, wanted the path of a file that exists.")
-    return tuple(Path(font) for font in fonts)
+        look = Look(
+            **self._free,
+            width=self._width,
+            height=self._height,
+            length=self._length,
+            overlap=self._overlap,
+            ratio=self._ratio,
+            inks=self._inks,
+        )
+        return Painter(self._fonts, self._characters, look, self._styles, self._format)

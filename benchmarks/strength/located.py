@@ -1,0 +1,146 @@
+"""A reader trained on pictures that it draws itself with our own source, which tells it where each letter is.
+
+Nobody has to label anything for it, and it never sees a picture twice. It is the strongest attack here, and the reason
+why no picture is more than one hurdle among several.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gatepost.challenges import _styles
+from gatepost.challenges._styles import Letter
+
+from .attacks import layers
+from .contenders import Contender, Sample, ours
+
+CELL = 8  # pixels of the grid that letters are looked for in
+BATCH = 16
+NOTHING, UNSURE = 0, -1
+
+
+@contextmanager
+def _watched() -> Iterator[list[list[tuple[float, float]]]]:
+    """While it lasts, the middles of all letters drawn, picture by picture."""
+    seen: list[list[tuple[float, float]]] = []
+    arrange = _styles._arrange
+
+    def watching(chance: random.Random, letters: Sequence[Letter], *rest: object) -> None:
+        arrange(chance, letters, *rest)  # type: ignore[arg-type]
+        seen.append([(one.left + one.width / 2, one.top + one.height / 2) for one in letters])
+
+    _styles._arrange = watching  # type: ignore[assignment]
+    try:
+        yield seen
+    finally:
+        _styles._arrange = arrange
+
+
+def _network(classes: int) -> nn.Sequential:
+    steps = [(3, 24, 5, 2), (24, 48, 3, 2), (48, 96, 3, 2), (96, 128, 3, 1), (128, 160, 3, 1)]
+    parts: list[nn.Module] = []
+    for inward, outward, kernel, stride in steps:
+        parts += [
+            nn.Conv2d(inward, outward, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(outward),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*parts, nn.Conv2d(160, classes + 1, 1))
+
+
+def _inputs(samples: Sequence[Sample]) -> torch.Tensor:
+    stack = np.stack([layers(sample.content) for sample in samples])
+    return torch.from_numpy(stack).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def _targets(
+    samples: Sequence[Sample], places: Sequence[Sequence[tuple[float, float]]], alphabet: str, shape: tuple[int, int]
+) -> torch.Tensor:
+    wanted = torch.zeros(len(samples), *shape, dtype=torch.long)
+    for number, (sample, middles) in enumerate(zip(samples, places, strict=True)):
+        cells = [(min(shape[0] - 1, int(y / CELL)), min(shape[1] - 1, int(x / CELL))) for x, y in middles]
+        for row, column in cells:
+            wanted[number, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = UNSURE
+        for (row, column), character in zip(cells, sample.answer, strict=True):
+            wanted[number, row, column] = 1 + alphabet.index(character)
+    return wanted
+
+
+def train(contender: Contender, seconds: float, seed: int) -> nn.Sequential:
+    """A network that has drawn and learned for so many CPU seconds; drawing does not count."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    network = _network(len(contender.alphabet))
+    descent = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
+    spent, steps = 0.0, 0
+    with _watched() as seen:
+        while spent < seconds:
+            seen.clear()
+            samples = contender.make(BATCH)
+            begin = time.process_time()
+            share = spent / seconds
+            for group in descent.param_groups:
+                group["lr"] = 3e-3 * min(1.0, share / 0.05) * (0.02 + 0.49 * (1 + math.cos(math.pi * share)))
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                scores = network(_inputs(samples)).float()
+            wanted = _targets(samples, seen, contender.alphabet, (scores.shape[2], scores.shape[3]))
+            loss = functional.cross_entropy(scores.clamp(-30, 30), wanted.clamp(min=0), reduction="none")
+            letters = (loss * (wanted > 0)).sum() / (wanted > 0).sum()
+            nothing = (loss * (wanted == NOTHING)).sum() / (wanted == NOTHING).sum()
+            total = letters + nothing
+            descent.zero_grad()
+            total.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            descent.step()
+            steps += 1
+            spent += time.process_time() - begin
+            if steps % 200 == 0:
+                print(f"    {spent:.0f} s, {steps * BATCH} pictures, letters {letters.item():.2f}", flush=True)
+    return network.eval()  # type: ignore[return-value]
+
+
+def read(network: nn.Sequential, samples: Sequence[Sample], alphabet: str) -> list[str]:
+    """What it makes of each picture: the surest letters that are not next to each other, in order of reading."""
+    texts = []
+    for begin in range(0, len(samples), 50):
+        some = samples[begin : begin + 50]
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            likely = network(_inputs(some)).float().softmax(1).numpy()
+        for sample, cells in zip(some, likely, strict=True):
+            texts.append(_text(cells, alphabet, len(sample.answer), sample.family == "rows"))
+    return texts
+
+
+def _text(cells: np.ndarray, alphabet: str, length: int, two: bool) -> str:
+    # A letter's likelihood spreads over neighbouring cells.
+    sure = functional.avg_pool2d(torch.from_numpy(1 - cells[NOTHING])[None], 3, 1, 1)[0].numpy().copy()
+    found: list[tuple[int, int, str]] = []
+    for _ in range(length):
+        row, column = np.unravel_index(int(sure.argmax()), sure.shape)
+        around = cells[1:, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].sum((1, 2))
+        found.append((int(row), int(column), alphabet[int(around.argmax())]))
+        sure[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = -1
+    if two:
+        rows = sorted(found)
+        half = (length + 1) // 2
+        found = [*sorted(rows[:half], key=lambda one: one[1]), *sorted(rows[half:], key=lambda one: one[1])]
+    else:
+        found.sort(key=lambda one: one[1])
+    return "".join(character for _, _, character in found)
+
+
+def attack(weights: Mapping[str, float], seconds: float, seed: int, held: int) -> tuple[list[Sample], list[str]]:
+    """Pictures that the network has not seen, and what it makes of them."""
+    contender = ours("located", weights)
+    network = train(contender, seconds, seed)
+    unseen = contender.make(held)
+    return unseen, read(network, unseen, contender.alphabet)

@@ -1,0 +1,115 @@
+"""Letters as fonts draw them: prepared once for each font and character, and kept."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageChops, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+    from pathlib import Path
+
+# Of a noncharacter a font draws what it draws for all that it lacks.
+_LACKING = "\uffff"
+_TRIAL = 100  # the size at which a character is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Glyph:
+    """A character in one font, as high as all others: filled, and as an outline. Both masks have one size."""
+
+    solid: Image.Image
+    hollow: Image.Image
+    width: int
+    height: int
+
+
+class Glyphs:
+    """Draws and keeps glyphs.
+
+    Only finished masks are shared between threads, and they are never changed: a font object lives and ends within
+    one call, since FreeType's are not made for several threads.
+
+    :param fonts: font files.
+    :param characters: all that will be asked for.
+    :param height: of every glyph's ink, in pixels.
+    """
+
+    def __init__(self, fonts: Sequence[Path | Traversable], characters: str, height: int) -> None:
+        self._fonts = tuple(fonts)
+        self._characters = characters
+        self._height = height
+        # Bounded by what can be asked for.
+        self._files = functools.lru_cache(maxsize=len(self._fonts))(self._read)
+        self.get = functools.lru_cache(maxsize=len(self._fonts) * len(characters))(self._draw)
+
+    def __len__(self) -> int:
+        """How many fonts there are."""
+        return len(self._fonts)
+
+    def open(self) -> None:
+        """Draw everything now.
+
+        :raises ValueError: if a font cannot be read, or lacks one of the characters.
+        """
+        for font in range(len(self._fonts)):
+            for character in self._characters:
+                self.get(font, character)
+
+    def _read(self, font: int) -> bytes:
+        return self._fonts[font].read_bytes()
+
+    def _open(self, font: int, size: int) -> ImageFont.FreeTypeFont:
+        try:
+            return ImageFont.truetype(BytesIO(self._files(font)), size, layout_engine=ImageFont.Layout.BASIC)
+        except OSError as error:
+            raise ValueError(
+                f"fonts: got '{self._fonts[font]}' ({error}), wanted a TrueType or OpenType file."
+            ) from error
+
+    def _draw(self, font: int, character: str) -> Glyph:
+        trial = self._open(font, _TRIAL)
+        ink = _ink(trial, character, 0)
+        lacking = _ink(trial, _LACKING, 0)
+        if ink is None or (lacking is not None and ink.tobytes() == lacking.tobytes()):
+            raise ValueError(
+                f"fonts: got '{self._fonts[font].name}' without a glyph for {character!r}, "
+                "wanted all of the characters in it."
+            )
+        # A flat character is as wide as a high one is high.
+        size = max(2, round(_TRIAL * min(self._height / ink.height, 1.5 * self._height / ink.width)))
+        exact, rim = self._open(font, size), max(1, round(self._height / 15))
+        # The stroke goes round the letter, which leaves its inside as wide as it was.
+        outer = _ink(exact, character, rim)
+        inner = _ink(exact, character, 0)
+        # Somewhat bolder than the font is: thin strokes get lost where the ground changes beside them.
+        bold = _ink(exact, character, max(1, self._height // 50))
+        if outer is None or inner is None or bold is None:  # pragma: no cover - it had ink when it was measured
+            raise ValueError(f"fonts: got '{self._fonts[font].name}', wanted a font that can be drawn at size {size}.")
+        hollow = ImageChops.subtract(outer, _amid(inner, outer.size))
+        return Glyph(_amid(bold, outer.size), hollow, inner.width, inner.height)
+
+
+def _amid(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A mask in the middle of a larger one."""
+    larger = Image.new("L", size)
+    larger.paste(mask, ((size[0] - mask.width) // 2, (size[1] - mask.height) // 2))
+    return larger
+
+
+def _ink(font: ImageFont.FreeTypeFont, character: str, stroke: int) -> Image.Image | None:
+    """A character cut to its ink; none if there is nothing to see."""
+    edges = font.getbbox(character, anchor="ls", stroke_width=stroke)
+    left, top, right, bottom = (*map(math.floor, edges[:2]), *map(math.ceil, edges[2:]))
+    if right <= left or bottom <= top:
+        return None
+    mask = Image.new("L", (right - left + 2, bottom - top + 2))
+    ImageDraw.Draw(mask).text((1 - left, 1 - top), character, fill=255, font=font, anchor="ls", stroke_width=stroke)
+    box = mask.getbbox()
+    return mask.crop(box) if box else None
