@@ -92,12 +92,16 @@ class FailedInput(io.RawIOBase):
         raise self._error
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What a look at the first bytes of a body showed. The input gives them again."""
 
     ours: bool
     slow: bool = False
+
+
+_OURS, _OTHER, _SLOW = Seen(ours=True), Seen(ours=False), Seen(ours=False, slow=True)
+_WANTED = len(PREFIX)
 
 
 def _readable(environ: WSGIEnvironment) -> int | None:
@@ -115,14 +119,14 @@ def peek(environ: WSGIEnvironment, timeout: float) -> Seen:
     """
     readable = _readable(environ)
     stream = environ["wsgi.input"]
-    wanted = len(PREFIX) if readable is None else min(len(PREFIX), readable)
+    wanted = _WANTED if readable is None or readable > _WANTED else readable
     begin = b""
     started = 0.0
     while len(begin) < wanted and PREFIX.startswith(begin):
         if begin:  # nearly always one read is enough, and the clock is not asked
             started = started or time.monotonic()
             if time.monotonic() - started > timeout:
-                return Seen(ours=False, slow=True)
+                return _SLOW
         try:
             piece = stream.read(wanted - len(begin))
         except OSError as error:  # the client left, and whoever reads on has to meet that
@@ -133,7 +137,7 @@ def peek(environ: WSGIEnvironment, timeout: float) -> Seen:
         begin += piece
     if begin or isinstance(stream, FailedInput):
         environ["wsgi.input"] = ReplayInput(begin, stream)
-    return Seen(begin == PREFIX)
+    return _OURS if begin == PREFIX else _OTHER
 
 
 def read_body(request: Request, cap: int, settings: Settings, buffer: Buffer) -> Body:
