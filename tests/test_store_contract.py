@@ -315,7 +315,7 @@ class TestMemoryStore(StoreContract):
         tracemalloc.start()
         try:
             claim(9000)
-            assert tracemalloc.get_traced_memory()[0] < 64_000
+            assert tracemalloc.get_traced_memory()[0] < 256_000  # of what grew there would be a megabyte
         finally:
             tracemalloc.stop()
 

@@ -196,6 +196,11 @@ class SqliteStore:
         _inherited.append(self._connection)
         self._connection = None
 
+    def __del__(self) -> None:
+        connection = getattr(self, "_connection", None)
+        if connection is not None and self._pid == os.getpid():
+            connection.close()
+
     def close(self) -> None:
         """See :meth:`gatepost.Store.close`."""
         self._let_go()
