@@ -5,12 +5,29 @@ The middleware classes are :class:`gatepost.asgi.GatepostMiddleware` and :class:
 
 from .gate import Gate
 from .guard import RuleStats
-from .protocols import Challenge, Event, Headers, Kind, Media, Mode, Reason, Request, State, Store
+from .protocols import (
+    Challenge,
+    Claim,
+    Event,
+    Headers,
+    Kind,
+    Media,
+    Mode,
+    Reason,
+    Request,
+    State,
+    Store,
+    StoreError,
+    Sums,
+    Told,
+    Totals,
+)
 from .rules import Rate, Rule
 from .settings import Settings
 
 __all__ = [
     "Challenge",
+    "Claim",
     "Event",
     "Gate",
     "Headers",
@@ -25,5 +42,9 @@ __all__ = [
     "Settings",
     "State",
     "Store",
+    "StoreError",
+    "Sums",
+    "Told",
+    "Totals",
 ]
 __version__ = "0.1.0"

@@ -78,6 +78,7 @@ class Guard:
         self._simple = rule.mode is Mode.ADAPTIVE and self._clients is None
         # Called with the first submission, and with the first one after a rest; nothing where nobody is to be told.
         self._stir: Callable[[], None] | None = None
+        self._stirrer: Callable[[], None] | None = None
         self._told: Counter[str] = Counter()
         self._cause = ""
 
