@@ -1,4 +1,4 @@
-"""The values and interfaces that the other modules speak in; nothing here does I/O or imports a sibling.
+"""The values and interfaces that the other modules speak in; nothing here does I/O.
 
 Times that travel in tokens or reach a store are whole milliseconds since the Unix epoch, since several processes and
 hosts compare them. Everything else counts in seconds.
@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Protocol, runtime_checkable
+
+from .media import Media as Media  # one of the values, which others import from here
 
 Clock = Callable[[], float]
 """Seconds since the Unix epoch. Wall-clock time, because tokens are compared between processes."""
@@ -70,19 +72,6 @@ class Request:
     scheme: str = "http"
     prefix: str = ""
     raw_path: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """What is shown or played: its MIME type, its bytes, and the size in CSS pixels where it has one.
-
-    ``image/*`` is shown, ``audio/*`` gets a player, ``text/plain`` (UTF-8) is printed as the question.
-    """
-
-    type: str
-    content: bytes = field(repr=False)
-    width: int = 0
-    height: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class AudioKind:
         self._length = length
         self._fallback = fallback
 
-    def draw(self, level: int, locale: str) -> Challenge:
+    def draw(self, level: int = 1, locale: str = "") -> Challenge:
         """A new recording.
 
         :param level: each level up to 4 has more babble and noise than the one before.

@@ -123,7 +123,7 @@ class ImageKind:
         """``image``."""
         return "image"
 
-    def draw(self, level: int, locale: str) -> Challenge:  # noqa: ARG002 - a picture of letters has no language
+    def draw(self, level: int = 1, locale: str = "") -> Challenge:  # noqa: ARG002 - a picture of letters has no language
         """Make a new picture of a new answer.
 
         :param level: 1 for the gentlest; up to 4 each is somewhat harder, beyond that they are alike.

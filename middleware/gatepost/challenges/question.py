@@ -59,7 +59,7 @@ class QuestionKind:
         self._default = next(iter(self._questions))
         self._by_id = {question.id: question for questions in self._questions.values() for question in questions}
 
-    def draw(self, level: int, locale: str) -> Challenge:  # noqa: ARG002 - questions have no levels
+    def draw(self, level: int = 1, locale: str = "") -> Challenge:  # noqa: ARG002 - questions have no levels
         """See :meth:`gatepost.Kind.draw`."""
         tag = _tag(locale)
         questions = self._questions.get(tag) or self._questions.get(tag.partition("-")[0])
