@@ -124,7 +124,7 @@ MISTAKES: dict[str, list[object]] = {
     ],
     "case_sensitive": [1, None, "yes"],
     "size_shift": [-0.1, 0.6, "0.3", True, float("nan")],
-    "displacement": [-0.1, 1.1, None],
+    "displacement": [-0.1, 1.1, None, (0.5,), (0.5, 0.5, 0.5), (0.5, 1.1), (0.5, True), "05", ()],
     "overlap": [0, None],
     "noise": [-1, 5.1, float("inf")],
     "contrast": ["low", 2.9, 7.1, True, None, float("nan")],

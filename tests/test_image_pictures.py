@@ -193,7 +193,7 @@ def test_a_given_text_can_be_drawn() -> None:
 
 
 LOOK = _styles.Look(
-    width=300, height=150, length=6, size_shift=0.3, displacement=1.0, overlap=True, noise=1.0, ratio=3.0, inks=()
+    width=300, height=150, length=6, size_shift=0.3, across=1.0, down=1.0, overlap=True, noise=1.0, ratio=3.0, inks=()
 )
 GLYPHS = Glyphs(FONTS, CHARACTERS, 92)
 

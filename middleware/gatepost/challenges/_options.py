@@ -64,6 +64,16 @@ def check_number(option: str, value: object, least: float, most: float) -> None:
         raise ValueError(f"{option}: got {value!r}, wanted a number from {least:g} to {most:g}.")
 
 
+def shares(option: str, value: object) -> tuple[float, float]:
+    """A share, or one for each direction: sideways, and up and down."""
+    pair = value if isinstance(value, (list, tuple)) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{option}: got {value!r}, wanted a number from 0 to 1, or two of them.")
+    for share in pair:
+        check_number(option, share, 0, 1)
+    return pair[0], pair[1]
+
+
 def check_flag(option: str, value: object) -> None:
     """Refuse what is neither true nor false."""
     if not isinstance(value, bool):

@@ -31,7 +31,8 @@ class Look:
     height: int
     length: int
     size_shift: float
-    displacement: float
+    across: float  # the share of the free room that letters wander in
+    down: float
     overlap: bool
     noise: float
     ratio: float
@@ -115,8 +116,8 @@ def _spread(chance: random.Random, letters: Sequence[Letter], look: Look, margin
         least = [more + free / max(1, len(least)) for more in least]
         free = 0.0
     cuts = sorted(chance.random() for _ in range(len(letters)))
-    cuts = [cut * look.displacement for cut in cuts]
-    at, before = float(margin) + free * (1 - look.displacement) / 2, 0.0
+    cuts = [cut * look.across for cut in cuts]
+    at, before = float(margin) + free * (1 - look.across) / 2, 0.0
     for number, one in enumerate(letters):
         at += free * (cuts[number] - before)
         before = cuts[number]
@@ -124,7 +125,7 @@ def _spread(chance: random.Random, letters: Sequence[Letter], look: Look, margin
         at += one.width + (least[number] if number < len(least) else 0)
         low, high = top, max(top, bottom - one.height)
         middle = (low + high) / 2
-        one.top = round(middle + (chance.uniform(low, high) - middle) * look.displacement)
+        one.top = round(middle + (chance.uniform(low, high) - middle) * look.down)
 
 
 def _arc(chance: random.Random, left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:

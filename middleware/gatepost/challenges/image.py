@@ -21,6 +21,7 @@ from ._options import (
     colours,
     named_fonts,
     ratio,
+    shares,
     weights,
 )
 
@@ -62,7 +63,7 @@ class ImageKind:
         out, the fonts that come with the package.
     :param case_sensitive: whether ``k`` and ``K`` are two answers.
     :param size_shift: how much larger than the smallest a letter can be, 0 to 0.5.
-    :param displacement: the share of the free room that letters wander in, 0 to 1.
+    :param displacement: the share of the free room that letters wander in, 0 to 1, or two: sideways, and up and down.
     :param overlap: whether letters may touch their neighbours.
     :param noise: how many arcs there are, 0 (none) to 5, where 1 is what the level says.
     :param contrast: the lowest contrast of ink and ground: ``standard`` (3:1), ``enhanced`` (4.5:1), or a ratio to 7.
@@ -83,7 +84,7 @@ class ImageKind:
         fonts: Sequence[str | os.PathLike[str]] | None = None,
         case_sensitive: bool = False,
         size_shift: float = 0.25,
-        displacement: float = 1.0,
+        displacement: float | Sequence[float] = 1.0,
         overlap: bool = False,
         noise: float = 1.0,
         contrast: str | float = "standard",
@@ -97,7 +98,6 @@ class ImageKind:
         check_whole("width", width, 34 * length, 1000)
         check_whole("height", height, 100, 500)
         check_number("size_shift", size_shift, 0, 0.5)
-        check_number("displacement", displacement, 0, 1)
         check_flag("overlap", overlap)
         check_number("noise", noise, 0, 5)
         check_format(format)
@@ -107,7 +107,8 @@ class ImageKind:
         self._fonts = bundled_fonts() if fonts is None else named_fonts(fonts)
         self._characters, self._length, self._sensitive = characters, length, case_sensitive
         self._width, self._height, self._format = width, height, format
-        self._free = {"size_shift": size_shift, "displacement": displacement, "noise": noise}
+        across, down = shares("displacement", displacement)
+        self._free = {"size_shift": size_shift, "across": across, "down": down, "noise": noise}
         self._overlap = overlap
         self._shapes: dict[str, str] = {}
         for character in characters:
