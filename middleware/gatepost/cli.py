@@ -8,10 +8,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from . import preview
 from .protocols import Store, StoreError, Told
 from .settings import Settings
 from .stores import make_store
@@ -27,8 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        store = _store(options.store, options.site)
-        return int(options.run(store, options))
+        return int(options.run(options))
     except (ValueError, StoreError) as error:
         print(f"gatepost: {error}", file=sys.stderr)
         return 1
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gatepost",
-        description="Look at the gate of a running application, and engage or release its rules.",
-        epilog="The secret is read from GATEPOST_SECRET: the application's own, or the first of its list.",
+        description="Look at the gate of a running application, engage or release its rules; preview its challenges.",
+        epilog="All but preview read the secret from GATEPOST_SECRET: the application's own, or the first of its list.",
     )
     _add_store(parser, os.environ.get("GATEPOST_STORE", "auto"), os.environ.get("GATEPOST_SITE", ""))
     # Taken behind the command, too; there it must not undo what was said before it.
@@ -48,17 +48,24 @@ def _parser() -> argparse.ArgumentParser:
 
     status = commands.add_parser("status", parents=[common], help="print each rule's state, rate and counts")
     status.add_argument("--json", action="store_true", help="for programs")
-    status.set_defaults(run=_status)
+    status.set_defaults(run=_on_store(_status))
 
     engage = commands.add_parser("engage", parents=[common], help="demand a challenge now, whatever the rate is")
     engage.add_argument("rule", help="the rule's name")
     engage.add_argument("--for", dest="seconds", type=_seconds, default=600, metavar="TIME", help="10m if left out")
-    engage.set_defaults(run=_engage)
+    engage.set_defaults(run=_on_store(_engage))
 
     release = commands.add_parser("release", parents=[common], help="demand none until the rate is too high again")
     release.add_argument("rule", help="the rule's name")
-    release.set_defaults(run=_release)
+    release.set_defaults(run=_on_store(_release))
+
+    preview.add_options(commands.add_parser("preview", help="write a sheet of pictures as visitors will see them"))
     return parser
+
+
+def _on_store(command: Callable[[Store, argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """The command with the store that the options name."""
+    return lambda options: command(_store(options.store, options.site), options)
 
 
 def _add_store(parser: argparse.ArgumentParser, store: str, site: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import mimetypes
 import os
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 TYPES = {
     "bmp": "image/bmp",
@@ -22,9 +23,6 @@ TYPES = {
 """Formats that a picture can be converted to, and their MIME types."""
 
 _SUFFIXES = {"jpg": "jpeg", "tif": "tiff"}
-
-# Suffixes of what is no picture.
-_PLAIN = {"audio/wav": "wav", "text/plain": "txt"}
 
 _LARGEST_ICON = 256  # pixels, as the format has it
 _DOTS_PER_INCH = 96.0  # so that a picture is as large on paper as CSS pixels make it
@@ -55,7 +53,7 @@ class Media:
         """
         if format not in TYPES:
             raise ValueError(f"format: got {format!r}, wanted one of {', '.join(TYPES)}.")
-        if not self.type.startswith("image/"):
+        if not self._is_picture:
             raise ValueError(f"format: got {format!r} for {self.type}, wanted none, since that is no picture.")
         if self.type == TYPES[format]:
             return self
@@ -66,19 +64,30 @@ class Media:
         """Write the content to a file, over what it holds.
 
         :param target: a path, or a file that is open for bytes.
-        :param format: as for :meth:`convert`; left out, a picture is converted to what the path's suffix says, and what
-            has no suffix gets the content as it is.
+        :param format: as for :meth:`convert`; left out, a picture is converted to what the path's suffix says. An open
+            file, and a path without a suffix, get it as it is.
         :raises ValueError: for a format or a suffix that is not to be had.
         :raises OSError: if the file cannot be written.
         """
-        named = isinstance(target, (str, os.PathLike))
-        form = format or (Path(target).suffix[1:].lower() if named else "")  # type: ignore[arg-type]
-        form = _SUFFIXES.get(form, form)
-        content = self.content if form in ("", _PLAIN.get(self.type)) else self.convert(form).content
-        if named:
-            Path(target).write_bytes(content)  # type: ignore[arg-type]
+        path = Path(target) if isinstance(target, (str, os.PathLike)) else None
+        form = format or (self._format_for(path) if path else "")
+        content = self.convert(form).content if form else self.content
+        if path:
+            path.write_bytes(content)
         else:
-            target.write(content)  # type: ignore[union-attr]
+            cast(BinaryIO, target).write(content)
+
+    def _format_for(self, path: Path) -> str:
+        """The format that a suffix says; empty if the content goes there as it is."""
+        suffix = path.suffix[1:].lower()
+        form = _SUFFIXES.get(suffix, suffix)
+        # What the suffix of a sound says is not for us to judge, unless it is that of a picture.
+        fitting = not self._is_picture or mimetypes.guess_type(path.name)[0] == self.type
+        return "" if fitting and form not in TYPES else form
+
+    @property
+    def _is_picture(self) -> bool:
+        return self.type.startswith("image/")
 
 
 def _converted(content: bytes, form: str) -> tuple[bytes, tuple[int, int]]:
