@@ -200,7 +200,8 @@ def _write_sheet(first: Challenge, draws: Iterator[Challenge], options: argparse
     labels = [_label(challenge.answer, options.characters) for challenge in drawn] if options.answers else []
     font = options.fonts[0] if options.fonts else None
     sheet = contact_sheet([challenge.media.content for challenge in drawn], options.columns or 4, labels, font)
-    _save(sheet, Path(options.output or "preview.png"), f"{len(drawn)} pictures")
+    many = f"{len(drawn)} pictures" if len(drawn) > 1 else "1 picture"
+    _save(sheet, Path(options.output or "preview.png"), many)
 
 
 def _label(answer: str, characters: str | None) -> str:
