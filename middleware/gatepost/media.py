@@ -53,10 +53,10 @@ class Media:
         """
         if format not in TYPES:
             raise ValueError(f"format: got {format!r}, wanted one of {', '.join(TYPES)}.")
-        if not self._is_picture:
-            raise ValueError(f"format: got {format!r} for {self.type}, wanted none, since that is no picture.")
         if self.type == TYPES[format]:
             return self
+        if not self._is_picture:
+            raise ValueError(f"format: got {format!r} for {self.type}, wanted none, since that is no picture.")
         content, (width, height) = _converted(self.content, format)
         return Media(TYPES[format], content, width, height)
 
