@@ -26,6 +26,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy examples/guestbook
+	$(BIN)/mypy examples/pictures
 	$(BIN)/mypy tests/*.py
 
 bench: $(VENV)/.installed-bench

@@ -98,8 +98,12 @@ def character_set() -> None:
 
 
 def fonts() -> None:
-    boxes = [letters(plain(fonts=[font], size_shift=0).picture("m")) for font in FONTS[:2]]
-    assert boxes[0] != boxes[1]
+    def widths(name: str) -> float:
+        kind = plain(fonts=[font for font in FONTS if font.name.startswith(name)], characters="abcdefghjkI")
+        boxes = [letters(kind.picture("I")) for _ in range(10)]
+        return sum((box[2] - box[0]) / (box[3] - box[1]) for box in boxes)
+
+    assert widths("Courier") > 1.3 * widths("Cabin")  # with serifs, and without
 
 
 def shift() -> None:
@@ -126,7 +130,7 @@ def size_shift() -> None:
 def overlap() -> None:
     def width(touching: bool) -> int:
         kind = plain(overlap=touching, displacement=0, size_shift=0, fonts=FONTS[:1])
-        boxes = [letters(kind.picture("MMM")) for _ in range(10)]
+        boxes = [letters(kind.picture("MMM")) for _ in range(40)]
         return sum(box[2] - box[0] for box in boxes)
 
     assert width(touching=True) < width(touching=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+import shlex
 import subprocess
 import sys
 import wave
@@ -20,6 +22,7 @@ from gatepost.cli import main
 
 Preview = Callable[..., tuple[int, str, str]]
 
+ROOT = Path(__file__).resolve().parent.parent
 GAP, LINE = 10, 28
 CYRILLIC = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf")
 QUESTIONS = """
@@ -341,6 +344,34 @@ def test_a_file_that_cannot_be_written_is_told(preview: Preview, monkeypatch: py
     status, out, err = preview("--count", "1")
     assert (status, out) == (1, "")
     assert err == "gatepost: output: got 'preview.png' (No space left on device).\n"
+
+
+def test_the_examples_of_the_readme_work(own: Preview) -> None:
+    """Each line of the README that calls the command does what it says, with files of those names."""
+    if not CYRILLIC.is_file():
+        pytest.skip(f"{CYRILLIC.name} is not installed")
+    Path("Cyrillic-Bold.ttf").symlink_to(CYRILLIC)
+    Path("questions.toml").write_text(QUESTIONS, "utf-8")
+    Path("yoursite").mkdir()
+    Path("yoursite/challenges.py").write_text("from shop import narrow as kind\n", "utf-8")
+    lines = re.findall(r"^gatepost preview(.*)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert len(lines) == 5
+    for line in lines:
+        status, out, err = own(*shlex.split(line, comments=True))
+        assert (status, err) == (0, ""), line
+        assert out, line
+    assert len(list(Path("recordings").glob("*.wav"))) == 5
+
+
+def test_the_pictures_of_the_readme_are_there_and_small() -> None:
+    """Each picture of the folder is in the README with an alternative text, has a palette, and is below 150 kB."""
+    folder = ROOT / "examples" / "pictures"
+    shown = dict(re.findall(r"!\[([^\]]{30,})\]\(examples/pictures/([^)]+)\)", (ROOT / "README.md").read_text("utf-8")))
+    assert sorted(shown.values()) == sorted(path.name for path in folder.glob("*.png"))
+    for name in shown.values():
+        assert (folder / name).stat().st_size < 150_000
+        with Image.open(folder / name) as image:
+            assert (image.format, image.mode) == ("PNG", "P")
 
 
 def test_it_runs_as_a_module_and_loads_pillow_only_when_needed(tmp_path: Path) -> None:
