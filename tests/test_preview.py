@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops
 
+from gatepost import Media
 from gatepost.challenges import ImageKind
 from gatepost.challenges._sheet import contact_sheet
 from gatepost.cli import main
@@ -160,7 +161,7 @@ def test_options_are_those_of_the_kind(
 def test_the_sheet_shows_the_pictures_as_they_are() -> None:
     """Every picture stands in its place without a pixel changed, although the sheet has one palette for all."""
     kind = ImageKind()
-    pictures = [kind.draw().media.content for _ in range(6)]
+    pictures = [kind.draw().media.content for _ in range(24)]
     with Image.open(BytesIO(contact_sheet(pictures, 4).content)) as sheet:
         assert sheet.mode == "P"
         shown = sheet.convert("RGB")
@@ -172,14 +173,30 @@ def test_the_sheet_shows_the_pictures_as_they_are() -> None:
 
 
 def test_answers_are_beneath_the_pictures() -> None:
-    """A label is written under its own picture, and only there."""
+    """A label is written under the middle of its own picture, and only there."""
     kind = ImageKind()
     pictures = [kind.draw().media.content for _ in range(2)]
     with Image.open(BytesIO(contact_sheet(pictures, 2, ["bdefhk", ""]).content)) as image:
         sheet = image.convert("L")
     first, second = (sheet.crop((left, GAP + 150, left + 300, GAP + 150 + LINE)) for left in (GAP, GAP + 310))
-    assert first.getextrema()[0] < 100  # type: ignore[operator]
+    box = first.point([255] * 100 + [0] * 156).getbbox()
+    assert box is not None
+    assert abs(box[0] + box[2] - 300) < 8
+    assert abs(box[1] + box[3] - LINE) < 10
     assert second.getextrema() == (255, 255)
+
+
+def test_answers_are_written_in_letters_that_the_font_has(preview: Preview, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the alphabet has capitals alone, an answer is written in capitals: the font need have no others."""
+    written: list[str] = []
+
+    def sheet(pictures: list[bytes], columns: int, labels: list[str], font: str | None) -> Media:
+        written.extend(labels)
+        return contact_sheet(pictures, columns, labels, font)
+
+    monkeypatch.setattr("gatepost.challenges._sheet.contact_sheet", sheet)
+    assert preview("--characters", "ABCDEFGHJKmn", "--answers")[0] == 0
+    assert set("".join(written)) == set("ABCDEFGHJKmn")
 
 
 def test_a_site_s_alphabet_is_drawn_and_labelled_with_its_font(preview: Preview) -> None:
@@ -230,6 +247,16 @@ def test_what_is_no_picture_is_not_replaced(preview: Preview, name: str, content
     assert err.endswith("which is there and holds something else; wanted another name.\n")
     assert Path(name).read_bytes() == content
     assert written() == [name]
+
+
+def test_neither_a_folder_nor_a_picture_makes_room_for_something_else(own: Preview) -> None:
+    """A folder of the sheet's name is left alone, and so is a picture where a sound of the site's own would go."""
+    Path("preview.png").mkdir()
+    status, _, err = own("--count", "1")
+    assert (status, err.endswith("holds something else; wanted another name.\n")) == (2, True)
+    ImageKind().draw().media.save("picture")
+    assert own("--kind", "shop:tune", "-o", "picture")[0] == 2
+    assert size("picture") == (300, 150)
 
 
 def test_a_recording_is_written(preview: Preview) -> None:
