@@ -43,6 +43,7 @@ def contact_sheet(
             spot = (left + image.width // 2, top + image.height + _LINE // 2)
             brush.text(spot, label, fill=_INK, font=letters, anchor="mm")
     file = BytesIO()
+    # Where there are more colours than a palette holds, this way of choosing some stays closest to them.
     sheet.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return Media(TYPES["png"], file.getvalue(), *sheet.size)
 
