@@ -1,4 +1,4 @@
-"""Drawing for the image challenge. This module and those that it imports are the only ones that import Pillow."""
+"""Drawing for the image challenge. What imports this module imports Pillow, so it is imported when first needed."""
 
 from __future__ import annotations
 
