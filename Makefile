@@ -1,4 +1,5 @@
 # make demo     run the example guestbook (PORT=8000; WSGI=1 for the Flask one)
+# make workers  run it with four workers and SQLite (WITH=redis: two instances behind nginx, and Redis)
 # make test     check and test everything
 # make check    lint, formatting and types
 # make bench    the benchmarks
@@ -8,15 +9,19 @@
 PYTHON ?= python3
 PORT ?= 8000
 WSGI ?=
+WITH ?= sqlite
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test check bench strength clean
+.PHONY: demo workers test check bench strength clean
 
 demo: $(VENV)/.installed-demo
 	@exec $(BIN)/python examples/guestbook --port $(PORT) $(if $(WSGI),--wsgi)
+
+workers: $(VENV)/.installed-workers
+	@exec $(BIN)/python examples/workers $(WITH) --port $(PORT)
 
 test: check
 	$(BIN)/python -m pytest
@@ -27,6 +32,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/mypy examples/guestbook
 	$(BIN)/mypy examples/pictures
+	MYPYPATH=examples/guestbook $(BIN)/mypy examples/workers
 	$(BIN)/mypy tests/*.py
 
 bench: $(VENV)/.installed-bench

@@ -1,0 +1,369 @@
+"""The example with several workers, as it is run: gunicorn with SQLite, and two instances behind nginx with Redis."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from server_clients import PATIENCE
+from servers import wait_until
+from test_guestbook import PNG, multipart
+
+WORKERS = Path(__file__).parent.parent / "examples" / "workers"
+SECRET = "0123456789abcdef" * 2
+#: Where visitors come from, one after the other, in the word of a proxy.
+_ADDRESSES = (f"198.51.100.{number}" for number in range(1, 255))
+
+
+def example(name: str) -> ModuleType:
+    """A module of the example. It is no package, so its folder has to be on the path for a moment."""
+    sys.path.insert(0, str(WORKERS))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(WORKERS))
+
+
+check, plans = example("check"), example("plans")
+
+
+class Run:
+    """The command at work, in a folder for temporary files of its own.
+
+    :param words: what is typed behind the command's name.
+    :param environ: what its environment has more than ours.
+    """
+
+    def __init__(self, *words: str, **environ: str) -> None:
+        # Short, since the path of a socket has to be.
+        self.folder = tempfile.TemporaryDirectory(prefix="gatepost-test-")
+        self.process = subprocess.Popen(  # noqa: S603 - our own programme
+            [sys.executable, str(WORKERS), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": self.folder.name, "GATEPOST_SECRET": SECRET, **environ},
+            start_new_session=True,
+        )
+        self.printed = ""
+        self.complaints = ""
+
+    def wait_until_open(self) -> None:
+        """Read up to the last line of the welcome."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.printed += line
+            if "Ctrl+C" in line:
+                return
+        self.end()
+        raise AssertionError(f"it did not start: {self.printed}{self.complaints}")
+
+    @property
+    def addresses(self) -> list[str]:
+        """What was printed: the site's address, then those of its instances."""
+        found = re.findall(r"^ +(?:The guestbook is open|Instance \d, behind it): +(\S+)$", self.printed, re.MULTILINE)
+        return [str(address) for address in found]
+
+    @property
+    def store(self) -> str:
+        return self.printed.partition("--store ")[2].split()[0]
+
+    def file(self, pattern: str) -> Path:
+        """The one file of this name below its folder."""
+        [path] = Path(self.folder.name).rglob(pattern)
+        return path
+
+    def end(self, number: int | None = None) -> int:
+        """Wait for the end, after a signal if one is given; the exit status.
+
+        :raises subprocess.TimeoutExpired: if a process of it is still there. All have inherited what they print to, and
+            its end comes when the last one has ended.
+        """
+        if number is not None:
+            self.process.send_signal(number)
+        try:
+            printed, self.complaints = self.process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        self.printed += printed
+        return self.process.returncode
+
+    def left(self) -> list[str]:
+        """The names of what is left of its files."""
+        return [path.name for path in Path(self.folder.name).iterdir()]
+
+
+@pytest.fixture
+def run_of() -> Iterator[Any]:
+    """Runs the command; what runs at the end is ended."""
+    runs: list[Run] = []
+
+    def run(*words: str) -> Run:
+        runs.append(Run(*words))
+        return runs[-1]
+
+    yield run
+    for one in runs:
+        if one.process.poll() is None:
+            one.end(signal.SIGTERM)
+        one.folder.cleanup()
+
+
+# --- gunicorn with SQLite ---
+
+
+def test_sqlite_workers_are_one_gate(run_of: Any) -> None:
+    """Four workers engage together, and of one answer posted 50 times at once one is delivered; nothing is left."""
+    if missing := plans.PLANS["sqlite"].missing():
+        pytest.skip(missing)
+    run = run_of("sqlite", "--check")
+    assert run.end() == 0, run.printed + run.complaints
+    assert "1 delivered, 49 told that it was sent already; in the book 1 time(s)." in run.printed
+    assert "Error" not in run.complaints
+    assert "Warning" not in run.complaints
+    assert run.left() == []
+
+
+def test_ctrl_c_leaves_nothing(run_of: Any) -> None:
+    """Ctrl-C ends every process and removes every file."""
+    if missing := plans.PLANS["sqlite"].missing():
+        pytest.skip(missing)
+    run = run_of("sqlite")
+    run.wait_until_open()
+    assert run.end(signal.SIGINT) == 0
+    assert run.printed.endswith("The book is closed.\n")
+    assert run.left() == []
+
+
+# --- two instances behind nginx with Redis ---
+
+
+@pytest.fixture(scope="module")
+def access_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What both instances write of their requests."""
+    return tmp_path_factory.mktemp("workers") / "access.log"
+
+
+@pytest.fixture(scope="module")
+def site(access_log: Path) -> Iterator[Run]:
+    """The site behind nginx. It has been engaged by the example's own check, and is ended by SIGTERM."""
+    if missing := plans.PLANS["redis"].missing():
+        pytest.skip(missing)
+    run = Run("redis", GUNICORN_CMD_ARGS=f"--access-logfile={access_log}")
+    try:
+        run.wait_until_open()
+        assert check.check(run.addresses[0]), "the workers are not one gate"
+        yield run
+    finally:
+        status = run.end(signal.SIGTERM)
+        left = run.left()
+        run.folder.cleanup()
+    assert (status, left) == (0, []), run.complaints
+
+
+@pytest.fixture
+def visitor(site: Run) -> Any:
+    """One who comes through nginx."""
+    return check.Visitor(site.addresses[0])
+
+
+@pytest.fixture
+def pair(site: Run, visitor: Any) -> list[Any]:
+    """The same at each instance, past nginx, saying what nginx says."""
+    return [check.Visitor(address, visitor.host) for address in site.addresses[1:]]
+
+
+def challenged(visitor: Any, body: bytes, content_type: str, **headers: str) -> Any:
+    """Send a form until it is challenged. The rule is engaged for a minute; a slow machine may be slower than that."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        reply = visitor.send("POST", body, content_type=content_type, **headers)
+        if reply.status == 429:
+            return reply
+    raise AssertionError("no page came")
+
+
+def instance_of(reply: Any) -> int:
+    """Which instance answered: the process of gunicorn that leads the group of its workers."""
+    return os.getpgid(int(reply.headers["x-worker"]))
+
+
+def form(message: str) -> tuple[bytes, str]:
+    return multipart("Ada", message)
+
+
+def entries(site: Run, message: str) -> list[bytes | None]:
+    """The pictures of the entries with this message."""
+    with closing(sqlite3.connect(site.file("guestbook.db"))) as connection:
+        rows = connection.execute("SELECT picture FROM entries WHERE message = ?", (message,)).fetchall()
+    return [row[0] for row in rows]
+
+
+def solved(page: Any) -> tuple[bytes, str]:
+    """The right answer to a page, not before it may come."""
+    time.sleep(check.THINKING)  # the real gate counts real time
+    answer = check.solve(page.body, check.right_answer(page.text))
+    return answer.body, answer.content_type
+
+
+def test_page_through_nginx_is_the_gates(visitor: Any, pair: list[Any]) -> None:
+    """Status, header fields and content of the page come through nginx as an instance sends them."""
+    through = challenged(visitor, *form("a page"))
+    direct = challenged(pair[0], *form("a page"), x_forwarded_for=next(_ADDRESSES))
+    own = {"server", "connection", "transfer-encoding", "content-length", "date", "x-worker"}
+    assert set(through.headers) - own == set(direct.headers) - own
+    same = ("cache-control", "content-security-policy", "content-type", "gatepost", "vary", "x-content-type-options")
+    for name in same:
+        assert through.headers[name] == direct.headers[name]
+    assert through.headers["gatepost"] == "challenge; reason=rule-engaged"
+    assert through.headers["cache-control"] == "no-store"
+    assert check.right_answer(through.text)
+    assert "gatepost_carry" in through.text
+
+
+def test_i2_upload_of_one_instance_is_delivered_by_the_other(site: Run, visitor: Any, pair: list[Any]) -> None:
+    """A picture of 2 MB passes nginx, is too large for the page, waits in Redis, and arrives byte for byte."""
+    picture = PNG + random.Random(4).randbytes(2_000_000)  # noqa: S311 - any bytes will do
+    page = challenged(visitor, *multipart("Ada", "with a picture", picture))
+    assert len(page.body) < 100_000
+    body, content_type = solved(page)
+    [other] = [one for one in pair if instance_of(one.send("GET")) != instance_of(page)]
+    assert other.send("POST", body, content_type=content_type).status == 303
+    assert entries(site, "with a picture") == [picture]
+
+
+def test_i4_answer_at_both_instances_at_once_is_delivered_once(site: Run, pair: list[Any]) -> None:
+    """Of one answer that comes to both instances 24 times at once, exactly one is delivered."""
+    address = next(_ADDRESSES)
+    page = challenged(pair[0], *form("once"), x_forwarded_for=address)
+    body, content_type = solved(page)
+
+    def post(number: int) -> Any:
+        return pair[number % 2].send("POST", body, content_type=content_type, x_forwarded_for=address)
+
+    statuses = Counter(reply.status for reply in check.at_once(post, 24))
+    assert statuses == {303: 1, 409: 23}
+    assert len(entries(site, "once")) == 1
+
+
+def test_i3_nginx_keeps_the_host(visitor: Any) -> None:
+    """The gate knows its own site behind nginx by host and port: a form without origin is answered with its origin.
+
+    An answer whose origin is not the site's own, for a form without one, would be refused.
+    """
+    origin = f"http://{visitor.host}"
+    page = challenged(visitor, *form("from an old browser"))
+    body, content_type = solved(page)
+    assert visitor.send("POST", body, content_type=content_type, origin="http://elsewhere.example").status == 400
+    assert visitor.send("POST", body, content_type=content_type, origin=origin).status == 303
+
+
+def test_i5_visitor_does_not_choose_an_address(visitor: Any, pair: list[Any], access_log: Path) -> None:
+    """An instance takes the proxy's word for a visitor's address, and the proxy does not hand on the visitor's."""
+    forged = {"x_forwarded_for": next(_ADDRESSES), "x_real_ip": "192.0.2.7", "forwarded": "for=192.0.2.7"}
+    visitor.send("GET", path="/?through", **forged)
+    address = next(_ADDRESSES)
+    pair[0].send("GET", path="/?direct", x_forwarded_for=address)
+
+    def clients() -> list[str]:
+        lines = access_log.read_text().splitlines()
+        return [line.split()[0] for wanted in ("through", "direct") for line in lines if f"?{wanted} " in line]
+
+    wait_until(lambda: len(clients()) == 2, "both requests are in the log")
+    assert clients() == ["127.0.0.1:0", f"{address}:0"]
+
+
+def test_gatepost_command_sees_the_site(site: Run) -> None:
+    """The command that is printed prints the rule's state, as all workers together have it."""
+    command = [sys.executable, "-m", "gatepost", "status", "--store", site.store]
+    environ = {**os.environ, "GATEPOST_SECRET": SECRET}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603
+    assert "rule-engaged" in done.stdout
+    assert "solved" in done.stdout
+
+
+# --- trouble ---
+
+
+def test_child_that_dies_ends_all(run_of: Any) -> None:
+    """When gunicorn is killed, its workers go with it, and one sentence says what happened."""
+    if missing := plans.PLANS["sqlite"].missing():
+        pytest.skip(missing)
+    run = run_of("sqlite")
+    run.wait_until_open()
+    os.kill(instance_of(check.Visitor(run.addresses[0]).send("GET")), signal.SIGKILL)
+    assert run.end() == 1
+    assert run.complaints == "gunicorn ended by signal 9, so all was ended.\n"
+    assert run.left() == []
+
+
+@pytest.mark.parametrize("name", ["sqlite", "redis"])
+def test_port_in_use_is_told(run_of: Any, name: str) -> None:
+    """A port that somebody else has is one sentence, and nothing stays started."""
+    if missing := plans.PLANS[name].missing():
+        pytest.skip(missing)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = run_of(name, "--port", str(port))
+        assert run.end() == 1
+    assert run.complaints == f"Port {port} is in use already. Choose another one with --port.\n"
+    assert run.left() == []
+
+
+def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence names every program and module that is missing, and how to get it."""
+    monkeypatch.setattr(plans, "find_program", lambda *_: "")
+    monkeypatch.setattr(plans, "find_spec", lambda module: None if module == "uvicorn_worker" else module)
+    assert plans.PLANS["redis"].missing() == (
+        "This needs nginx, redis-server, uvicorn-worker, which could not be found: on Debian "
+        "`apt install nginx redis-server`, or your system's package of that name; and in the project's folder "
+        "`pip install '.[workers]'`."
+    )
+
+
+def test_templates_are_filled() -> None:
+    """Nothing in either of nginx's files is left to replace, but for the comments that explain it."""
+    words = {f"@{word}@": "x" for word in ("USER", "LISTEN", "NAME", "ONE", "TWO")}
+    for name in ("nginx.conf", "guestbook.conf"):
+        filled = plans.filled((WORKERS / "nginx" / name).read_text("utf-8"), words)
+        assert not [line for line in filled.splitlines() if "@" in line and not line.lstrip().startswith("#")]
+    assert "#   @LISTEN@" in filled
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("http://127.0.0.1:8000/", True),
+        ("http://localhost:8000", True),
+        ("http://[::1]:8000/", True),
+        ("http://example.org/", False),
+        ("http://127.0.0.1.example.org/", False),
+        ("http://127.0.0.1:80@example.org/", False),
+    ],
+)
+def test_check_floods_this_machine_alone(url: str, allowed: bool) -> None:
+    """The check takes an address of this machine, and no other."""
+    if allowed:
+        assert check.loopback(url) == url
+    else:
+        with pytest.raises(Exception, match="of this machine"):
+            check.loopback(url)
