@@ -316,6 +316,23 @@ def test_child_that_dies_ends_all(run_of: Any) -> None:
     assert run.left() == []
 
 
+def test_start_without_secret_is_refused(tmp_path: Path) -> None:
+    """Without a secret gunicorn does not start, and its last line says why and how to make one."""
+    if missing := plans.PLANS["sqlite"].missing():
+        pytest.skip(missing)
+    done = subprocess.run(  # noqa: S603 - our own programme
+        [sys.executable, "-m", "gunicorn", "--check-config", "--config", str(WORKERS / "gunicorn.conf.py")],
+        env={**os.environ, "GATEPOST_SECRET": "", "GUESTBOOK_DB": str(tmp_path / "guestbook.db")},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "secret: none was given" in done.stderr
+    assert "secrets.token_urlsafe(32)" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["sqlite", "redis"])
 def test_port_in_use_is_told(run_of: Any, name: str) -> None:
     """A port that somebody else has is one sentence, and nothing stays started."""

@@ -11,9 +11,11 @@ import os
 from pathlib import Path
 
 from app import create_app
+from book import gate_settings
 from limits import ABOVE
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gatepost.asgi import GatepostMiddleware
 from gatepost.challenges import QuestionKind
 
 HERE = Path(__file__).resolve().parent
@@ -22,17 +24,20 @@ HERE = Path(__file__).resolve().parent
 def create() -> ASGIApp:
     """Make the application.
 
-    :raises ValueError: without a secret, since each worker would make up its own and refuse the pages of the others.
+    :raises ValueError: for settings that cannot be, and without a secret: the guestbook would make one up, in each
+        instance another.
     """
     logging.basicConfig(level=logging.INFO, format="%(process)d %(name)s: %(message)s")
-    site = create_app(
-        secret=os.environ.get("GATEPOST_SECRET", ""),
-        store=os.environ.get("GATEPOST_STORE", "auto"),
-        above=f"{ABOVE}/minute",
+    options = {
+        "secret": os.environ.get("GATEPOST_SECRET", ""),
+        "store": os.environ.get("GATEPOST_STORE", "auto"),
+        "above": f"{ABOVE}/minute",
         # The questions come first for the sake of check.py, which finds their answers beside them.
-        challenge=[QuestionKind(HERE / "questions.toml"), "image", "audio"],
-    )
-    return NamesWorker(site)
+        "challenge": [QuestionKind(HERE / "questions.toml"), "image", "audio"],
+    }
+    # Around the application and not by its add_middleware: Starlette would make the gate with the first request, and
+    # a mistake in a setting would not stop the start.
+    return NamesWorker(GatepostMiddleware(create_app(gated=False), **gate_settings(options)))
 
 
 class NamesWorker:

@@ -4,12 +4,14 @@ The workers come from the package ``uvicorn-worker``; the module ``uvicorn.worke
 """
 
 import os
+import sys
 from pathlib import Path
 
 _here = Path(__file__).resolve().parent
+# What 'pythonpath' would do, but for `gunicorn --check-config`, too.
+sys.path[:0] = [str(_here), str(_here.parent / "guestbook")]
 
 wsgi_app = "guestbook_site:create()"
-pythonpath = f"{_here},{_here.parent / 'guestbook'}"
 bind = os.environ.get("GUESTBOOK_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_CONCURRENCY", "4"))
 worker_class = "uvicorn_worker.UvicornWorker"
