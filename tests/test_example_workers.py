@@ -133,7 +133,7 @@ def run_of() -> Iterator[Any]:
 
 def test_sqlite_workers_are_one_gate(run_of: Any) -> None:
     """Four workers engage together, and of one answer posted 50 times at once one is delivered; nothing is left."""
-    if missing := plans.PLANS["sqlite"].missing():
+    if missing := plans.PLANS["sqlite"].needs.missing():
         pytest.skip(missing)
     run = run_of("sqlite", "--check")
     assert run.end() == 0, run.printed + run.complaints
@@ -145,7 +145,7 @@ def test_sqlite_workers_are_one_gate(run_of: Any) -> None:
 
 def test_ctrl_c_leaves_nothing(run_of: Any) -> None:
     """Ctrl-C ends every process and removes every file."""
-    if missing := plans.PLANS["sqlite"].missing():
+    if missing := plans.PLANS["sqlite"].needs.missing():
         pytest.skip(missing)
     run = run_of("sqlite")
     run.wait_until_open()
@@ -166,7 +166,7 @@ def access_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def site(access_log: Path) -> Iterator[Run]:
     """The site behind nginx. It has been engaged by the example's own check, and is ended by SIGTERM."""
-    if missing := plans.PLANS["redis"].missing():
+    if missing := plans.PLANS["redis"].needs.missing():
         pytest.skip(missing)
     run = Run("redis", GUNICORN_CMD_ARGS=f"--access-logfile={access_log}")
     try:
@@ -193,7 +193,11 @@ def pair(site: Run, visitor: Any) -> list[Any]:
 
 
 def challenged(visitor: Any, body: bytes, content_type: str, **headers: str) -> Any:
-    """Send a form until it is challenged. The rule is engaged for a minute; a slow machine may be slower than that."""
+    """Send a form until it is challenged.
+
+    The rule is engaged, but a worker that has had nothing to do hears of it with its first submission, and lets that
+    one pass. (And what holds for a minute may be over on a slow machine.)
+    """
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         reply = visitor.send("POST", body, content_type=content_type, **headers)
@@ -247,8 +251,9 @@ def test_i2_upload_of_one_instance_is_delivered_by_the_other(site: Run, visitor:
     assert len(page.body) < 100_000
     body, content_type = solved(page)
     [other] = [one for one in pair if instance_of(one.send("GET")) != instance_of(page)]
+    passed = len(entries(site, "with a picture"))
     assert other.send("POST", body, content_type=content_type).status == 303
-    assert entries(site, "with a picture") == [picture]
+    assert entries(site, "with a picture")[passed:] == [picture]
 
 
 def test_i4_answer_at_both_instances_at_once_is_delivered_once(site: Run, pair: list[Any]) -> None:
@@ -260,9 +265,10 @@ def test_i4_answer_at_both_instances_at_once_is_delivered_once(site: Run, pair: 
     def post(number: int) -> Any:
         return pair[number % 2].send("POST", body, content_type=content_type, x_forwarded_for=address)
 
+    passed = len(entries(site, "once"))
     statuses = Counter(reply.status for reply in check.at_once(post, 24))
     assert statuses == {303: 1, 409: 23}
-    assert len(entries(site, "once")) == 1
+    assert len(entries(site, "once")) == passed + 1
 
 
 def test_i3_nginx_keeps_the_host(visitor: Any) -> None:
@@ -306,7 +312,7 @@ def test_gatepost_command_sees_the_site(site: Run) -> None:
 
 def test_child_that_dies_ends_all(run_of: Any) -> None:
     """When gunicorn is killed, its workers go with it, and one sentence says what happened."""
-    if missing := plans.PLANS["sqlite"].missing():
+    if missing := plans.PLANS["sqlite"].needs.missing():
         pytest.skip(missing)
     run = run_of("sqlite")
     run.wait_until_open()
@@ -318,7 +324,7 @@ def test_child_that_dies_ends_all(run_of: Any) -> None:
 
 def test_start_without_secret_is_refused(tmp_path: Path) -> None:
     """Without a secret gunicorn does not start, and its last line says why and how to make one."""
-    if missing := plans.PLANS["sqlite"].missing():
+    if missing := plans.PLANS["sqlite"].needs.missing():
         pytest.skip(missing)
     done = subprocess.run(  # noqa: S603 - our own programme
         [sys.executable, "-m", "gunicorn", "--check-config", "--config", str(WORKERS / "gunicorn.conf.py")],
@@ -336,7 +342,7 @@ def test_start_without_secret_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["sqlite", "redis"])
 def test_port_in_use_is_told(run_of: Any, name: str) -> None:
     """A port that somebody else has is one sentence, and nothing stays started."""
-    if missing := plans.PLANS[name].missing():
+    if missing := plans.PLANS[name].needs.missing():
         pytest.skip(missing)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -350,7 +356,7 @@ def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence names every program and module that is missing, and how to get it."""
     monkeypatch.setattr(plans, "find_program", lambda *_: "")
     monkeypatch.setattr(plans, "find_spec", lambda module: None if module == "uvicorn_worker" else module)
-    assert plans.PLANS["redis"].missing() == (
+    assert plans.PLANS["redis"].needs.missing() == (
         "This needs nginx, redis-server, uvicorn-worker, which could not be found: on Debian "
         "`apt install nginx redis-server`, or your system's package of that name; and in the project's folder "
         "`pip install '.[workers]'`."
@@ -367,20 +373,26 @@ def test_templates_are_filled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "allowed"),
-    [
-        ("http://127.0.0.1:8000/", True),
-        ("http://localhost:8000", True),
-        ("http://[::1]:8000/", True),
-        ("http://example.org/", False),
-        ("http://127.0.0.1.example.org/", False),
-        ("http://127.0.0.1:80@example.org/", False),
-    ],
+    "url", ["http://example.org/", "http://127.0.0.1.example.org/", "http://127.0.0.1:80@example.org/", "127.0.0.1"]
 )
-def test_check_floods_this_machine_alone(url: str, allowed: bool) -> None:
+def test_check_floods_this_machine_alone(url: str) -> None:
     """The check takes an address of this machine, and no other."""
-    if allowed:
-        assert check.loopback(url) == url
-    else:
-        with pytest.raises(Exception, match="of this machine"):
-            check.loopback(url)
+    done = subprocess.run(  # noqa: S603 - our own programme
+        [sys.executable, str(WORKERS), "check", url], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 2
+    assert f"got '{url}', wanted one of this machine" in done.stderr
+
+
+def test_without_the_package_one_sentence_is_printed() -> None:
+    """With nothing but Python, the command says what to install, and shows no traceback."""
+    done = subprocess.run(  # noqa: S603 - our own programme
+        [sys.executable, "-S", "-E", str(WORKERS), "sqlite"],  # -S: without what is installed
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("This needs gatepost, gunicorn, python-multipart, uvicorn-worker, which")
+    assert done.stderr.count("\n") == 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
 
-from check import check, loopback
 from crew import Asked, Crew, Failed, stop_on_signals
-from plans import PLANS, Plan, Site, secret
+from plans import CHECK_NEEDS, PLANS, Plan, Site, secret
 
 HERE = Path(__file__).resolve().parent
 
@@ -19,14 +19,14 @@ HERE = Path(__file__).resolve().parent
 def main() -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args()
-    if options.what == "check":
-        return 0 if check(options.url) else 1
-    plan = PLANS[options.what]
-    if missing := plan.missing():
+    needs = CHECK_NEEDS if options.what == "check" else PLANS[options.what].needs
+    if missing := needs.missing():
         print(missing, file=sys.stderr)
         return 1
+    if options.what == "check":
+        return _check(options.url)
     try:
-        return run(plan, options.port, checked=options.check)
+        return run(PLANS[options.what], options.port, checked=options.check)
     except OSError as error:
         if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
             raise
@@ -47,7 +47,7 @@ def run(plan: Plan, port: int, *, checked: bool) -> int:
             with Crew(stop) as crew:
                 site = plan.start(crew, folder, port)
                 if checked:
-                    return 0 if check(site.url) else 1
+                    return _check(site.url)
                 _welcome(site)
                 crew.watch()
         except Asked:
@@ -56,6 +56,12 @@ def run(plan: Plan, port: int, *, checked: bool) -> int:
             print(failure, file=sys.stderr)
             return 1
     return 0
+
+
+def _check(url: str) -> int:
+    from check import check  # here, where it is known that there is all it needs
+
+    return 0 if check(url) else 1
 
 
 def _welcome(site: Site) -> None:
@@ -86,8 +92,15 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--port", type=_port, default=0, help="default: 0, which takes any free one")
         command.add_argument("--check", action="store_true", help="check that it is one gate, and end")
     command = commands.add_parser("check", help="see that a running one is one gate")
-    command.add_argument("url", type=loopback, help="the address that was printed")
+    command.add_argument("url", type=_loopback, help="the address that was printed")
     return parser
+
+
+def _loopback(url: str) -> str:
+    """An address of this machine: nobody else's site is to be flooded."""
+    if not re.fullmatch(r"http://(127(\.\d{1,3}){3}|localhost|\[::1\])(:\d{1,5})?/?", url):
+        raise argparse.ArgumentTypeError(f"got {url!r}, wanted one of this machine, such as http://127.0.0.1:8000/")
+    return url
 
 
 def _port(text: str) -> int:

@@ -1,13 +1,11 @@
 """See from outside that the workers are one gate: flood them a little, then post one answer many times at once.
 
-At most 80 requests, and to this machine alone. The questions' answers are read from ``questions.toml``.
+At most 85 requests, and to this machine alone. The questions' answers are read from ``questions.toml``.
 """
 
 from __future__ import annotations
 
-import argparse
 import http.client
-import re
 import secrets
 import time
 import tomllib
@@ -34,6 +32,7 @@ PACE = 0.35
 #: Seconds that an answer must take at least (`min_time`), and a little more.
 THINKING = 1.1
 ANSWERS_AT_ONCE = 50
+TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -134,10 +133,13 @@ def _flood(visitor: Visitor) -> tuple[int, list[Reply]]:
 
 def _answer_at_once(visitor: Visitor) -> bool:
     """Post the answer to one page many times at once; whether it was delivered once."""
-    message = f"an entry to be kept once, {secrets.token_hex(8)}"
-    page = visitor.write(message)
+    for _ in range(TRIES):  # a worker that has had nothing to do hears of the flood with its first submission
+        message = f"an entry to be kept once, {secrets.token_hex(8)}"
+        page = visitor.write(message)
+        if page.status == 429:
+            break
     if not right_answer(page.text):
-        print("The last page had no question, since too many were asked for. Try again in a minute.")
+        print("There was no page with a question, since too many were asked for. Try again in a minute.")
         return False
     time.sleep(THINKING)
     replies = at_once(lambda _: visitor.answer(page), ANSWERS_AT_ONCE)
@@ -150,10 +152,3 @@ def _answer_at_once(visitor: Visitor) -> bool:
 
 def _workers(replies: Iterable[Reply]) -> list[str]:
     return sorted({reply.headers.get("x-worker", "?") for reply in replies})
-
-
-def loopback(url: str) -> str:
-    """An address of this machine, for argparse: nobody else's site is to be flooded."""
-    if not re.fullmatch(r"http://(127(\.\d{1,3}){3}|localhost|\[::1\])(:\d{1,5})?/?", url):
-        raise argparse.ArgumentTypeError(f"got {url!r}, wanted one of this machine, such as http://127.0.0.1:8000/")
-    return url

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from crew import Crew
+from crew import Crew, Failed
 
 HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
@@ -38,15 +38,13 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One way to run the guestbook.
+class Needs:
+    """What has to be installed.
 
-    :param start: starts it in a folder, on a port.
-    :param modules: Python modules that it needs, each with the distribution that has it.
-    :param programs: system programs that it needs: any of these names, and the Debian package.
+    :param modules: Python modules, each with the distribution that has it.
+    :param programs: system programs: any of these names, and the Debian package.
     """
 
-    start: Callable[[Crew, Path, int], Site]
     modules: Mapping[str, str]
     programs: tuple[tuple[tuple[str, ...], str], ...] = ()
 
@@ -61,6 +59,17 @@ class Plan:
             ways.append("in the project's folder `pip install '.[workers]'`")
         lacking = ", ".join([*packages, *distributions])
         return f"This needs {lacking}, which could not be found: {'; and '.join(ways)}." if ways else ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to run the guestbook.
+
+    :param start: starts it in a folder, on a port.
+    """
+
+    start: Callable[[Crew, Path, int], Site]
+    needs: Needs
 
 
 def find_program(*names: str) -> str:
@@ -109,15 +118,18 @@ def _redis(crew: Crew, folder: Path, port: int) -> Site:
     return Site(url, store, instances)
 
 
-_MODULES = {"gatepost": "gatepost", "flask": "flask", "gunicorn": "gunicorn", "uvicorn_worker": "uvicorn-worker"}
-PLANS = {
-    "sqlite": Plan(_sqlite, _MODULES),
-    "redis": Plan(
-        _redis,
-        _MODULES | {"redis": "redis"},
-        ((("nginx",), "nginx"), (("redis-server", "valkey-server"), "redis-server")),
-    ),
+_MODULES = {
+    "gatepost": "gatepost",
+    "gunicorn": "gunicorn",
+    "python_multipart": "python-multipart",
+    "uvicorn_worker": "uvicorn-worker",
 }
+_PROGRAMS = ((("nginx",), "nginx"), (("redis-server", "valkey-server"), "redis-server"))
+PLANS = {
+    "sqlite": Plan(_sqlite, Needs(_MODULES)),
+    "redis": Plan(_redis, Needs(_MODULES | {"redis": "redis"}, _PROGRAMS)),
+}
+CHECK_NEEDS = Needs({"gatepost": "gatepost"})
 
 
 # --- what they are made of ---
@@ -192,11 +204,14 @@ def _answers(url: str) -> bool:
     connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=5)
     try:
         connection.request("GET", "/")
-        return connection.getresponse().status == 200
+        status = connection.getresponse().status
     except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()
+    if status != 200:
+        raise Failed(f"{url} answered with status {status}, so all was ended.")
+    return True
 
 
 def _connects(path: Path) -> bool:
