@@ -3,6 +3,7 @@
 # make test     check and test everything
 # make check    lint, formatting and types
 # make bench    the benchmarks
+# make messages bring the catalogues of the page's languages up to date
 # make strength how well machines read the challenges (needs tesseract-ocr, and some hours)
 # make clean    remove what these have made, the demo's entries included
 
@@ -15,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo workers test check bench strength clean
+.PHONY: demo workers test check bench messages strength clean
 
 demo: $(VENV)/.installed-demo
 	@exec $(BIN)/python examples/guestbook --port $(PORT) $(if $(WSGI),--wsgi)
@@ -33,10 +34,13 @@ check: $(VENV)/.installed-test
 	$(BIN)/mypy examples/guestbook
 	$(BIN)/mypy examples/pictures
 	MYPYPATH=examples/guestbook $(BIN)/mypy examples/workers
-	$(BIN)/mypy tests/*.py
+	$(BIN)/mypy tests/*.py tools/messages.py
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
+
+messages: $(VENV)/.installed-test
+	$(BIN)/python tools/messages.py
 
 # The last package is named like one of its peers, so it gets a folder of its own.
 strength: $(VENV)/.installed-strength

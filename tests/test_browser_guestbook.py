@@ -119,7 +119,7 @@ def test_i2_whole_story(open_book: Callable[..., Book], context: BrowserContext,
     assert "What you sent (1.6 MB) is kept" in page.locator("main").inner_text()
     assert len(book.entries()) == 3
     assert answer(page, "wrong").status == 429
-    assert "That was not the answer" in page.get_by_role("alert").inner_text()
+    assert "That was not the right answer" in page.get_by_role("alert").inner_text()
     assert press(page, "Another question").status == 429
     assert len(book.entries()) == 3
     delivered = answer(page)

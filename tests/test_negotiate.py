@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost import Headers, Request
-from gatepost.negotiate import VARY, in_frame, needs_action, wants_json
+from gatepost.negotiate import VARY_LANGUAGE, in_frame, needs_action, wants_json
 from twins import HOST, TWINS, URLENCODED, Twin, make_twin
 
 HTML, ANY, JSON = "text/html,application/xhtml+xml,*/*;q=0.8", "*/*", "application/json"
@@ -89,7 +89,7 @@ def test_who_gets_json_through_the_gate(
     else:
         assert reply.get("content-type") == "text/html; charset=utf-8"
         assert reply.body.startswith(b"<!doctype html>")
-    assert reply.get("vary") == VARY
+    assert reply.get("vary") == VARY_LANGUAGE
 
 
 @pytest.mark.parametrize("button", ["", "another"])

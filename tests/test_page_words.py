@@ -11,7 +11,8 @@ from jinja2 import TemplateError
 from gatepost import Reason
 from gatepost.asgi import GatepostMiddleware as AsgiGate
 from gatepost.effects import Refuse
-from gatepost.page import TEMPLATES, Page
+from gatepost.page import Page
+from gatepost.templating import TEMPLATES
 from gatepost.words import DETAILS, NOTICES, TITLES
 from gatepost.wsgi import GatepostMiddleware as WsgiGate
 from pages import PICTURE, QUESTION, Form, form, request, show, verdict
@@ -106,12 +107,14 @@ def test_size_in_words(count: int, words: str) -> None:
     ("lifetime", "remaining", "words"),
     [
         (600, 3600, ("You have 10 minutes to answer.", "kept for 60 minutes")),
-        (60, 89, ("You have 1 minute to answer.", "kept for 1 minute,")),
-        (1, 150, ("You have 1 minute to answer.", "kept for 2 minutes")),
+        (60, 89, ("You have 1 minute to answer.", "kept for 1 minute.")),
+        (1, 150, ("You have 1 minute to answer.", "kept for 2 minutes.")),
+        (7199, 7200, ("You have 120 minutes to answer.", "kept for 2 hours.")),
+        (7200, 14_399, ("You have 2 hours to answer.", "kept for 3 hours.")),
     ],
 )
 def test_time_in_words(lifetime: float, remaining: float, words: tuple[str, str]) -> None:
-    """How long the person has, and how long the submission is kept, is told in whole minutes."""
+    """How long the person has, and how long the submission is kept, is told in whole minutes or hours."""
     text = form(verdict(lifetime=lifetime, remaining=remaining)).text
     assert all(word in text for word in words)
 

@@ -168,13 +168,17 @@ class Show:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer with a page that holds no challenge."""
+    """Answer with a page that holds no challenge.
+
+    ``referer`` is what the submission said, where it is known to have come from the site itself.
+    """
 
     reason: Reason
     status: int
     retry_after: float = 0
     cookie: str = ""
     closing: bool = False
+    referer: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

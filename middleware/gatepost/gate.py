@@ -18,9 +18,10 @@ from .exchange import Exchange
 from .flow import Flow
 from .guard import Guard, RuleStats
 from .intake import Buffer
+from .languages import asked, spoken
 from .permits import Permits
 from .pool import Drawn, Pool
-from .protocols import Challenge, Event, Kind, Mode, State
+from .protocols import Challenge, Event, Headers, Kind, Mode, State
 from .routes import Routes
 from .settings import Settings
 from .stores import Front, make_store
@@ -58,11 +59,10 @@ class Gate:
         #: What this process knows itself, and behind it the store that it shares with others.
         self.store = Front(settings, self._shared, self._lost)
         self.buffer = Buffer(settings.buffer_limit)
-        self._locale = settings.locale or "en"
         self._strangers_told = False
         self._started = settings.clock()
         self.guards = [
-            Guard(rule, mine, settings, self.alias, self._filler(rule.mode, next(iter(mine))), self._report)
+            Guard(rule, mine, settings, self.alias, self._filler(rule.mode, next(iter(mine.values()))), self._report)
             for rule, mine in zip(settings.rules, kinds, strict=True)
         ]
         self.pool = Pool(
@@ -181,12 +181,14 @@ class Gate:
         day = int(self.settings.clock() // _DAY).to_bytes(8, "big", signed=True)
         return hmac.digest(self.tokens.client_key, day + client.encode("utf-8", "surrogatepass"), "sha256")[:12].hex()
 
-    def _filler(self, mode: Mode, kind: str) -> Callable[[], None]:
+    def _filler(self, mode: Mode, kind: Kind) -> Callable[[], None]:
         """What a rule calls when it nears its threshold: filling begins before the first challenge is due."""
+        forced = self.settings.locale
+        key = (kind.name, 1, spoken(kind, asked(Headers(), forced), forced or "en"))
 
         def fill() -> None:
             if mode is not Mode.OBSERVE:
-                self.pool.start((kind, 1, self._locale))
+                self.pool.start(key)
 
         return fill
 

@@ -10,7 +10,8 @@ from .carry import Carry, Where
 from .effects import Busy, Delivered, Draw, Effect, Holds, Limit, Refuse, Show, Verdict
 from .guard import Guard
 from .judge import kind_of
-from .origin import Trust
+from .languages import asked, spoken
+from .origin import Provenance, Trust, own
 from .protocols import Challenge, Claim, Reason, Request
 from .settings import Settings
 from .tokens import Token, Tokens, digest, new_id
@@ -151,7 +152,9 @@ class Interstitials:
             wait: float = yield Limit("issue", case.client, spend=False)
             if wait:
                 return Busy(wait), Reason.ISSUE_LIMIT
-        drawn = yield Draw(kind, level, self._settings.locale or "en", case.client, waited)
+        forced = self._settings.locale
+        language = spoken(case.guard.kinds[kind], asked(case.request.headers, forced), forced or "en")
+        drawn = yield Draw(kind, level, language, case.client, waited)
         if case.client and not isinstance(drawn, Busy):
             yield Limit("issue", case.client, spend=True)
         return drawn, Reason.BUSY
@@ -167,4 +170,15 @@ class Interstitials:
         closing: bool = False,
     ) -> Refuse:
         case.guard.refused(reason, self._settings.clock(), case.client)
-        return Refuse(reason, status, retry_after, cookie, closing or case.closing)
+        return Refuse(reason, status, retry_after, cookie, closing or case.closing, _referer(case))
+
+
+def _referer(case: Case) -> str:
+    """Where the form of this submission was, if submission and answer are known to come from the site itself.
+
+    An answer that could not be read says only where our own page is, and that is no place to go to.
+    """
+    if case.token is UNREAD or case.trust is not Trust.FULL:
+        return ""
+    said = case.carry.head.provenance if case.carry is not None else Provenance.of(case.request.headers)
+    return said.referers[0] if len(said.referers) == 1 and own(said, case.request) else ""

@@ -7,6 +7,8 @@ from .protocols import Request
 
 #: The request headers that an interstitial depends on.
 VARY = "Accept, Sec-Fetch-Dest, Sec-Fetch-Mode, X-Requested-With, HX-Request"
+#: The same, where its language is negotiated.
+VARY_LANGUAGE = f"{VARY}, Accept-Language"
 
 _HTML = ("text/html", "application/xhtml+xml")
 

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from .protocols import Headers, Request
 
 _PORTS = {"http": 80, "https": 443}
+_ADDRESS_LIMIT = 2000  # characters
 _BLANK = " \t"  # a byte that Latin-1 takes for a blank can be the last one of a letter in UTF-8
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
@@ -105,6 +106,16 @@ def own(said: Provenance, request: Request) -> bool:
     if scheme == "http" and request.scheme == "https":
         return False
     return _endpoint(f"{scheme}://{hosts[0]}") == here
+
+
+def address_here(url: str, request: Request) -> str:
+    """Path and query of a URL on the very host that ``request`` was sent to; empty if it is elsewhere."""
+    hosts = request.headers.all("host")
+    here = _endpoint(url)
+    if here is None or len(hosts) != 1 or len(url) > _ADDRESS_LIMIT or _endpoint(f"{here[0]}://{hosts[0]}") != here:
+        return ""
+    parts = urlsplit(url)
+    return f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
 
 
 def judge_trust(carried: Provenance, request: Request, formlike: bool) -> Trust:

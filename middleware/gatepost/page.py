@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, StrictUndefined
-
+from . import languages
+from .catalogues import ENGLISH, Catalogues
 from .effects import Refuse, Show
-from .negotiate import VARY, in_frame, needs_action
+from .negotiate import VARY, VARY_LANGUAGE, in_frame, needs_action
+from .origin import address_here
 from .protocols import Challenge, Headers, Media, Reason, Request
 from .routes import strip_prefix
 from .settings import Settings
-from .words import DETAILS, KIND_WORDS, NOTICES, TITLES, WORDS_BY_MEDIA
-
-TEMPLATES = ("base.html", "challenge.html", "message.html", "style.css")
+from .templating import data_uri, load
+from .words import (
+    ANSWER_BY_HEADER,
+    CONTINUE_BY_HEADER,
+    DETAILS,
+    DIGITS_HEARD,
+    KIND_WORDS,
+    NOTICES,
+    TITLES,
+    WORDS_BY_MEDIA,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,96 +54,115 @@ def _phrase(status: int) -> str:
 
 
 class Page:
-    """Renders verdicts with the site's templates, or our own.
+    """Renders verdicts with the site's templates and words, or our own.
 
     :raises jinja2.TemplateError: for a template that cannot be compiled or rendered.
+    :raises ValueError: for a catalogue that cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        own = {name: files("gatepost.templates").joinpath(name).read_text("utf-8") for name in TEMPLATES}
-        loaders = [DictLoader(own)]
-        if settings.templates is not None:
-            loaders.insert(0, FileSystemLoader(settings.templates))  # type: ignore[arg-type]
-        environment = Environment(
-            loader=ChoiceLoader(loaders),
-            autoescape=True,
-            undefined=StrictUndefined,
-            extensions=["jinja2.ext.i18n"],
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
-        # Compiled now, so that a mistake in a template stops the start.
-        self._templates = {name: environment.get_template(name) for name in TEMPLATES if name.endswith(".html")}
-        source, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
-        self._style = source.replace("</", "<\\/")  # must not end the style element
-        style_hash = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode()
+        self._locale = settings.locale
+        templates = load(settings.templates)
+        self._templates = templates.compiled
+        self._catalogues = Catalogues(Path(settings.templates) if settings.templates is not None else None)
         self._policy = (
-            f"default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{style_hash}'; base-uri 'none'"
+            f"default-src 'none'; img-src data:; media-src data:; style-src {templates.style_hash}; base-uri 'none'"
         )
+        self._vary = VARY if settings.locale else VARY_LANGUAGE
         self._common = {
-            "style": self._style,
+            "style": templates.style,
             "site_name": settings.site_name,
             "contact": settings.contact,
-            "lang": "en",  # of our own words, whatever language the questions have
-            "locale": settings.locale or "en",
-            "dir": "ltr",
-            "minutes": _minutes,
-            "size": _size,
-            "data_uri": _data_uri,
             "kind_words": KIND_WORDS,
         }
-        self._rehearse()
+        if not settings.locale:
+            languages.prepare()
+        if settings.templates is not None:
+            for language in (ENGLISH, *self._catalogues.own):
+                self._rehearse(language)
 
-    def _rehearse(self) -> None:
+    def _rehearse(self, language: str) -> None:
         """Render every page once, so that a name which a site's template has wrong stops the start, too."""
         request = Request("POST", "/", Headers(), None, {})
         media = [Media(name, b"?") for name in ("text/plain", "image/png", "audio/wav")]
-        for challenge in (None, *(Challenge("?", one) for one in media)):
-            for kept in (True, False):
-                self.show(Show(Reason.BUSY, "", "", 429, "a", ("a", "b"), 1, 1, challenge, 1, kept=kept), request)
-        self.refuse(Refuse(Reason.OVERLOADED, 503, 1), request)
+        challenges = (None, *(Challenge("?", one, caseless=True) for one in media))
+        for challenge in challenges:
+            for kept, seconds in ((True, 1), (False, 1), (True, 7200)):
+                busy = Show(Reason.BUSY, "", "", 429, "a", ("a", "b"), seconds, seconds, challenge, seconds, kept=kept)
+                self._interstitial(busy, request, language)
+        self._message(Refuse(Reason.OVERLOADED, 503, 1), request, language)
+
+    def _language(self, request: Request) -> str:
+        """The language of the page: the nearest to what the visitor, or the site, asks for."""
+        wanted = languages.asked(request.headers, self._locale)
+        return languages.nearest(wanted, self._catalogues.languages) or ENGLISH
 
     def show(self, verdict: Show, request: Request) -> Response:
         """The interstitial: a page, or JSON."""
+        language = self._language(request)
+        fields = self._fields("challenge", verdict.reason, verdict.retry_after, language)
         if verdict.json:
-            return self._document(verdict)
-        body = self._render(
+            body = self._document(verdict, language)
+            fields.append(("content-type", "application/problem+json"))
+            fields.append(("content-length", str(len(body))))
+        else:
+            body = self._interstitial(verdict, request, language)
+            fields += self._html_fields(body, in_frame(request))
+        return Response(verdict.status, fields, body, verdict.closing)
+
+    def refuse(self, verdict: Refuse, request: Request) -> Response:
+        """The page that says why there is no way on from here, and what to do instead."""
+        language = self._language(request)
+        body = self._message(verdict, request, language)
+        fields = self._fields("refused", verdict.reason, verdict.retry_after, language)
+        if verdict.cookie:
+            fields.append(("set-cookie", verdict.cookie))
+        fields += self._html_fields(body, in_frame(request))
+        return Response(verdict.status, fields, body, verdict.closing)
+
+    def _interstitial(self, verdict: Show, request: Request, language: str) -> bytes:
+        challenge = verdict.challenge
+        return self._render(
             "challenge.html",
+            language,
             show=verdict,
-            challenge=verdict.challenge,
+            challenge=challenge,
+            locale=challenge.language or self._locale if challenge else "",
             notice=NOTICES.get(verdict.reason, ""),
             trouble=verdict.reason in _TROUBLE,
             retry_after=math.ceil(verdict.retry_after),
             action=target(request) if needs_action(request) else None,
-            texts=_texts(verdict.challenge),
+            texts=_texts(challenge),
+            download=_file_name(challenge, request),
         )
-        fields = self._fields("challenge", verdict.reason, verdict.retry_after)
-        return Response(verdict.status, self._with_html(fields, body, in_frame(request)), body, verdict.closing)
 
-    def refuse(self, verdict: Refuse, request: Request) -> Response:
-        """The page that says why there is no way on from here, and what to do instead."""
-        body = self._render(
+    def _message(self, verdict: Refuse, request: Request, language: str) -> bytes:
+        return self._render(
             "message.html",
+            language,
             title=TITLES[verdict.reason],
             detail=DETAILS[verdict.reason],
             earned=bool(verdict.cookie),
             retry_after=math.ceil(verdict.retry_after),
+            onward=onward(verdict.referer, request),
         )
-        fields = self._fields("refused", verdict.reason, verdict.retry_after)
-        if verdict.cookie:
-            fields.append(("set-cookie", verdict.cookie))
-        return Response(verdict.status, self._with_html(fields, body, in_frame(request)), body, verdict.closing)
 
-    def _render(self, name: str, **values: Any) -> bytes:
-        return self._templates[name].render(**self._common, **values).encode("utf-8", "replace")
+    def _render(self, name: str, language: str, **values: Any) -> bytes:
+        text = self._templates[name].render(
+            **self._common,
+            lang=language,
+            dir=languages.direction(language),
+            catalogue=self._catalogues.of(language),
+            **values,
+        )
+        return text.encode("utf-8", "replace")
 
-    def _fields(self, what: str, reason: Reason, retry_after: float) -> list[tuple[str, str]]:
+    def _fields(self, what: str, reason: Reason, retry_after: float, language: str) -> list[tuple[str, str]]:
         fields = [
             ("gatepost", f"{what}; reason={reason.value}"),
             ("cache-control", "no-store"),
-            ("vary", VARY),
+            ("vary", self._vary),
+            ("content-language", language),
             ("x-robots-tag", "noindex"),
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "same-origin"),
@@ -145,27 +171,21 @@ class Page:
             fields.append(("retry-after", str(math.ceil(retry_after))))
         return fields
 
-    def _with_html(self, fields: list[tuple[str, str]], body: bytes, framed: bool) -> list[tuple[str, str]]:
+    def _html_fields(self, body: bytes, framed: bool) -> list[tuple[str, str]]:
         return [
-            *fields,
             ("content-type", "text/html; charset=utf-8"),
             ("content-security-policy", self._policy if framed else f"{self._policy}; frame-ancestors 'self'"),
             ("content-length", str(len(body))),
         ]
 
-    def _document(self, verdict: Show) -> Response:
+    def _document(self, verdict: Show, language: str) -> bytes:
         """The interstitial as a problem document (RFC 9457)."""
+        words = self._catalogues.of(language)
         document: dict[str, Any] = {
             "type": "about:blank",
             "title": _phrase(verdict.status),
             "status": verdict.status,
-            "detail": (
-                "Send the same request again with the token in 'Gatepost-Token' and the answer, percent-encoded as "
-                "UTF-8, in 'Gatepost-Answer'."
-                if verdict.challenge
-                else "There is no challenge to be had now. Send the same request again after 'retry_after' seconds, "
-                "with the token in 'Gatepost-Token'."
-            ),
+            "detail": words.gettext(ANSWER_BY_HEADER if verdict.challenge else CONTINUE_BY_HEADER),
             "reason": verdict.reason.value,
             "token": verdict.token,
             "expires_in": int(verdict.lifetime),
@@ -175,18 +195,12 @@ class Page:
             document["challenge"] = {
                 "kind": verdict.kind,
                 "type": media.type,
-                "data": _data_uri(media),
-                "label": verdict.challenge.label or _texts(verdict.challenge)["label"],
+                "data": data_uri(media),
+                "label": verdict.challenge.label or words.gettext(_texts(verdict.challenge)["label"]),
             }
         if verdict.retry_after:
             document["retry_after"] = math.ceil(verdict.retry_after)
-        body = json.dumps(document).encode()
-        fields = [
-            *self._fields("challenge", verdict.reason, verdict.retry_after),
-            ("content-type", "application/problem+json"),
-            ("content-length", str(len(body))),
-        ]
-        return Response(verdict.status, fields, body, verdict.closing)
+        return json.dumps(document).encode()
 
 
 # Reasons for a new challenge that are the answer's fault: the page's title says so, and the sentence goes to the field.
@@ -203,17 +217,25 @@ def target(request: Request) -> str:
         path = quote(request.prefix + request.path, safe=_SAFE)
     elif strip_prefix(unquote(path), request.prefix) == unquote(path):
         path = quote(request.prefix, safe=_SAFE) + path
-    path = "/" + path.lstrip("/\\")  # two slashes would be another host
-    address = f"{path}?{request.query}" if request.query else path
+    return _on_this_host(f"{path}?{request.query}" if request.query else path)
+
+
+def onward(referer: str, request: Request) -> str:
+    """The address of the page with the form: a path on this host, or the empty string.
+
+    :param referer: of the submission, if its own headers say that it came from this site.
+    """
+    address = address_here(referer, request) if referer else ""
+    return _on_this_host(address) if address else ""
+
+
+def _on_this_host(address: str) -> str:
+    address = "/" + address.lstrip("/\\")  # two slashes would be another host
     return "".join(_printable(character) for character in address)
 
 
 def _printable(character: str) -> str:
     return character if "!" <= character <= "~" and character != "\\" else quote(character, safe="")
-
-
-def _data_uri(media: Media) -> str:
-    return f"data:{media.type};base64,{base64.b64encode(media.content).decode('ascii')}"
 
 
 def _texts(challenge: Challenge | None) -> dict[str, str]:
@@ -224,17 +246,17 @@ def _texts(challenge: Challenge | None) -> dict[str, str]:
     found = dict(WORDS_BY_MEDIA.get(family, WORDS_BY_MEDIA["text"]))
     if family == "text":
         found["question"] = challenge.media.content.decode("utf-8", "replace")
+    if family == "audio" and challenge.digits:
+        found["label"] = DIGITS_HEARD
     return found
 
 
-def _minutes(seconds: float) -> int:
-    return max(1, round(seconds / 60))
+def _file_name(challenge: Challenge | None, request: Request) -> str:
+    """What a recording is to be called when it is downloaded; empty where there is a player, or no recording.
 
-
-def _size(count: int) -> str:
-    """A number of bytes for people, in the units that file managers show."""
-    if count < 1000:
-        return f"{count} B"
-    if count < 1_000_000:
-        return f"{count / 1000:.0f} kB"
-    return f"{count / 1_000_000:.1f} MB"
+    The link holds the recording once more. Browsers that play it say ``Sec-Fetch-Mode``, at least over https.
+    """
+    family, _, form = challenge.media.type.partition("/") if challenge else ("", "", "")
+    if family != "audio" or "sec-fetch-mode" in request.headers:
+        return ""
+    return f"recording.{form.removeprefix('x-')}" if form.removeprefix("x-").isalnum() else "recording"

@@ -81,17 +81,29 @@ class Challenge:
     ``answer`` is in the form that :meth:`Kind.normalise` returns, and never empty. ``data`` is up to 64 bytes of the
     kind's own, which travel readable (but signed) in the token and come back to :meth:`Kind.normalise`. ``label`` names
     the answer field for people; empty means the page's own words for this type of media.
+
+    The rest is said to people as well: the ``language`` of the question and the label, a tag such as ``"en"``, or empty
+    if it is not known; ``digits``, the answer is made of nothing but digits; ``caseless``, capital and small letters
+    make no difference in it.
     """
 
     answer: str = field(repr=False)
     media: Media
     data: bytes = b""
     label: str = ""
+    language: str = ""
+    digits: bool = False
+    caseless: bool = False
 
 
 @runtime_checkable
 class Kind(Protocol):
-    """A kind of challenge. One instance serves every thread, so it keeps no state of a single challenge."""
+    """A kind of challenge. One instance serves every thread, so it keeps no state of a single challenge.
+
+    A kind that speaks may have an attribute ``languages``: the tags of those that it can draw in, its own first. Then
+    it is asked for the nearest of them to what the visitor speaks, or else for the first. A kind without that attribute
+    is asked for the site's ``locale``, or English, whoever visits.
+    """
 
     @property
     def name(self) -> str:
@@ -101,7 +113,7 @@ class Kind(Protocol):
         """Make a new challenge.
 
         :param level: 1 for the gentlest; each further threshold that is passed adds 1.
-        :param locale: a language tag such as ``"en"``, for kinds that speak.
+        :param locale: a language tag such as ``"en"``, for kinds that speak: one of ``languages``, where they have it.
         """
 
     def normalise(self, fields: Mapping[str, str], data: bytes) -> str:

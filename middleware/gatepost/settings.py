@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
+from .languages import TAG
 from .protocols import Clock, Event, Kind, Request
 from .rules import Bound, Exempt, Rate, Rates, Rule, bind, check_number, listed
 
@@ -22,8 +22,6 @@ MIB = 1024 * KIB
 CARRY_CEILING = 512 * KIB  # the most that `carry_limit` may be; answers of open pages stay readable when it is lowered
 SECRET_BYTES = 32
 SECRET_HINT = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - a command, not a secret
-
-_LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +89,7 @@ class Settings:
         for option in ("site", "locale", "site_name", "contact"):
             if not isinstance(getattr(self, option), str):
                 raise ValueError(f"{option}: got {getattr(self, option)!r}, wanted a string.")
-        if self.locale and not _LOCALE.fullmatch(self.locale):
+        if self.locale and not TAG.fullmatch(self.locale):
             raise ValueError(f"locale: got {self.locale!r}, wanted a language tag such as 'en' or 'pt-BR'.")
         for option in ("client", "on_event", "clock"):
             value = getattr(self, option)

@@ -58,7 +58,7 @@ class KnownChallenge:
 
     def draw(self, level: int, locale: str) -> Challenge:  # noqa: ARG002 - as the protocol has it
         """See :class:`gatepost.Kind`."""
-        return Challenge(self._answer, Media("text/plain", b"What did the test choose?"))
+        return Challenge(self._answer, Media("text/plain", b"What did the test choose?"), language="en")
 
     def normalise(self, fields: Mapping[str, str], data: bytes) -> str:  # noqa: ARG002
         """See :class:`gatepost.Kind`."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from random import Random
 
+from ..languages import nearest
 from ..protocols import Challenge, Media
 from ._mixing import record
 
@@ -39,7 +40,8 @@ class AudioKind:
         if fallback not in languages():
             raise ValueError(f"fallback: got {fallback!r}, wanted one of {', '.join(languages())}.")
         self._length = length
-        self._fallback = fallback
+        #: The languages that it speaks, as tags, the fallback first.
+        self.languages = tuple(dict.fromkeys((fallback, *languages())))
 
     def draw(self, level: int = 1, locale: str = "") -> Challenge:
         """A new recording.
@@ -49,11 +51,12 @@ class AudioKind:
         """
         answer = "".join(secrets.choice("0123456789") for _ in range(self._length))
         chance = Random(secrets.randbits(128))  # noqa: S311 - layout only, and seeded from the system
-        language = locale.replace("_", "-").partition("-")[0].lower()
-        takes = _takes(language if language in languages() else self._fallback)
+        language = nearest((locale,), self.languages) or self.languages[0]
+        takes = _takes(language)
         digits = [takes.any_of(int(digit), chance) for digit in answer]
         crowd = [takes.any_of(chance.randrange(10), chance) for _ in range(_CROWD)]
-        return Challenge(answer, Media("audio/wav", record(digits, crowd, level, chance)))
+        media = Media("audio/wav", record(digits, crowd, level, chance))
+        return Challenge(answer, media, language=language, digits=True)
 
     def normalise(self, fields: Mapping[str, str], data: bytes) -> str:  # noqa: ARG002 - the token holds no data of ours
         """The digits that were typed, in any script and with anything between them; empty if there is a letter.

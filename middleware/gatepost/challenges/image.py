@@ -116,6 +116,8 @@ class ImageKind:
             self._shapes[answer] = self._shapes.get(answer, "") + character
         self._answers = list(self._shapes)
         self._taken_for = taken_for(self._answers, case_sensitive)
+        self._caseless = not case_sensitive and characters.lower() != characters.upper()
+        self._digits = characters.isascii() and characters.isdigit()
         if characters != CHARACTERS or fonts is not None:
             self._painter.open()
 
@@ -135,7 +137,7 @@ class ImageKind:
             # Twins that touch read as something else, vv as w and rr as m, and people lose count of them.
             letters.append(secrets.choice([answer for answer in self._answers if answer not in letters[-1:]]))
         shapes = [self._shapes[letter] for letter in letters]
-        return Challenge("".join(letters), self._media(shapes, level))
+        return Challenge("".join(letters), self._media(shapes, level), digits=self._digits, caseless=self._caseless)
 
     def picture(self, text: str, level: int = 1) -> Media:
         """A picture of a given text, for those who keep answers themselves.

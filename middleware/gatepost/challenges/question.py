@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..languages import TAG, nearest
 from ..protocols import Challenge, Media
 
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*")
 _BLANKS = re.compile(r"\s+")
 _LONGEST = 256  # characters of an answer: as many as a visitor may send
 _LONGEST_QUESTION = 1000
@@ -45,7 +45,7 @@ class QuestionKind:
             question = "Which colour is the roof of our club house?"
             answers = ["red", "dark red"]
 
-        Visitors of a language that is missing get the first one of the file.
+        Visitors get the nearest of these languages that they ask for, or else the first one of the file.
     :raises ValueError: for a file that cannot be read, or a table that is not of that form.
     """
 
@@ -56,16 +56,16 @@ class QuestionKind:
         self._questions = {_tag(language): _read(language, items) for language, items in tables.items()}
         if not self._questions:
             raise ValueError("questions: got none, wanted at least one table such as [[en]].")
-        self._default = next(iter(self._questions))
+        #: The languages that there are questions in, as tags.
+        self.languages = tuple(self._questions)
         self._by_id = {question.id: question for questions in self._questions.values() for question in questions}
 
     def draw(self, level: int = 1, locale: str = "") -> Challenge:  # noqa: ARG002 - questions have no levels
         """See :meth:`gatepost.Kind.draw`."""
-        tag = _tag(locale)
-        questions = self._questions.get(tag) or self._questions.get(tag.partition("-")[0])
-        question = secrets.choice(questions or self._questions[self._default])
+        language = nearest((locale,), self.languages) or self.languages[0]
+        question = secrets.choice(self._questions[language])
         # The token says which question it was, and nobody can tell the answer by that.
-        return Challenge(question.right, Media("text/plain", question.text.encode()), question.id)
+        return Challenge(question.right, Media("text/plain", question.text.encode()), question.id, language=language)
 
     def normalise(self, fields: Mapping[str, str], data: bytes) -> str:
         """See :meth:`gatepost.Kind.normalise`: any of the accepted answers becomes the first one."""
@@ -88,7 +88,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _read(language: object, items: object) -> tuple[_Question, ...]:
-    if not isinstance(language, str) or not _LANGUAGE.fullmatch(language):
+    if not isinstance(language, str) or not TAG.fullmatch(language):
         raise ValueError(f"questions: got the language {language!r}, wanted a tag such as 'en' or 'pt-BR'.")
     if not isinstance(items, Sequence) or isinstance(items, str) or not items:
         raise ValueError(f"questions: got {items!r} for {language!r}, wanted tables such as [[{language}]].")
