@@ -1,4 +1,4 @@
-"""What is built works: a wheel that was made of the sdist finds its templates, fonts and sounds."""
+"""What is built works: a wheel that was made of the sdist finds its templates, catalogues, fonts and sounds."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ GatepostMiddleware(lambda environ, start: [], secret=secret, protect="/a", chall
 assert gatepost.__file__.startswith(sys.argv[1]), gatepost.__file__
 assert ImageKind().draw(1, "en").media.content
 assert AudioKind().draw(1, "de").media.content
+from gatepost.catalogues import Catalogues
+assert Catalogues().of("de").gettext("Send") == "Senden"
 """
 
 
@@ -58,12 +60,12 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_holds_what_the_package_needs(wheel: Path) -> None:
-    """Types, templates, fonts and sounds are inside, each font beside its licence."""
+    """Types, templates, catalogues, fonts and sounds are inside, each font beside its licence."""
     names = set(zipfile.ZipFile(wheel).namelist())
     assert "gatepost/py.typed" in names
     for folder in ("templates", "fonts", "sounds"):
-        files = [path.name for path in (ROOT / folder).iterdir() if path.is_file()]
-        assert {f"gatepost/{folder}/{name}" for name in files} <= names
+        files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        assert {f"gatepost/{path.relative_to(ROOT).as_posix()}" for path in files} <= names
     fonts = [name for name in names if name.endswith((".ttf", ".otf"))]
     assert len(fonts) >= 5
     for font in fonts:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jinja2 import TemplateError
 
-from gatepost import Reason
+from gatepost import Kind, Reason
 from gatepost.asgi import GatepostMiddleware as AsgiGate
+from gatepost.challenges import AudioKind, ImageKind, QuestionKind
 from gatepost.effects import Refuse
 from gatepost.page import Page
 from gatepost.templating import TEMPLATES
+from gatepost.testing import KnownChallenge
 from gatepost.words import DETAILS, NOTICES, TITLES
 from gatepost.wsgi import GatepostMiddleware as WsgiGate
-from pages import PICTURE, QUESTION, Form, form, request, show, verdict
+from pages import PICTURE, QUESTION, SOUND, Form, form, request, show, verdict
 from twins import settings
 
 # --- templates ---
@@ -143,6 +146,32 @@ def test_continue_page() -> None:
     assert [attrs["value"] for attrs in found.all("button")] == ["continue"]
     assert "Wait for" not in form(verdict(None, reason=Reason.RESTARTED)).text
     assert "Wait for 1 second, then" in form(verdict(None, retry_after=1)).text
+
+
+@pytest.mark.parametrize(
+    ("kind", "caseless", "digits"),
+    [
+        (ImageKind(), True, False),
+        (ImageKind(case_sensitive=True), False, False),
+        (ImageKind(characters="0123456789"), False, True),
+        (AudioKind(), False, True),
+        (QuestionKind({"en": [{"question": "Which?", "answers": ["5"]}]}), False, False),
+        (KnownChallenge("5"), False, False),
+    ],
+)
+def test_what_may_be_typed_is_said(kind: Kind, caseless: bool, digits: bool) -> None:
+    """Where case makes no difference a hint says so, tied to the field; only digits get a keyboard of digits."""
+    found = form(verdict(kind.draw(1, "en")))
+    [field] = [attrs for attrs in found.all("input") if attrs.get("name") == "gatepost_answer"]
+    assert ("Capital and small letters make no difference." in found.text) is caseless
+    assert ("hint" in (field["aria-describedby"] or "").split()) is caseless
+    assert field.get("inputmode") == ("numeric" if digits else None)
+
+
+def test_recordings_of_other_things_than_digits() -> None:
+    """The label of a recording speaks of digits only where there are nothing but digits in it."""
+    assert "What you hear" in form(verdict(SOUND)).text
+    assert "The digits that you hear" in form(verdict(replace(SOUND, digits=True))).text
 
 
 def test_earned_permit_is_said() -> None:

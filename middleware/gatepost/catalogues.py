@@ -1,7 +1,7 @@
 """The words of the pages in each language: gettext catalogues, ours and a site's own.
 
-A catalogue lies in ``<language>/LC_MESSAGES/gatepost.mo``. What a site's own does not have, ours has; what no catalogue
-has stays English.
+A catalogue lies in ``<language>/LC_MESSAGES/gatepost.mo``. What a site's own does not have, its own of the language
+without the region has, then ours; what no catalogue has stays English.
 """
 
 from __future__ import annotations
@@ -11,40 +11,14 @@ import re
 from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+
+from .languages import TAG, nearest
 
 ENGLISH = "en"
 
 _PLACE = re.compile(r"%\((\w+)\)s")
 _GIVEN = {"count": 1, "num": 1}  # what every message that counts is given
-
-
-class Catalogue(GNUTranslations):
-    """A catalogue of which every message can be filled in.
-
-    :raises ValueError: for a message that names what its original does not have, or a file that is no catalogue.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        try:
-            super().__init__(file)
-        except (OSError, UnicodeDecodeError, IndexError) as error:
-            raise ValueError(f"locale: got {_name(file)!r}, wanted a compiled catalogue ({error}).") from error
-        messages: dict[Any, str] = getattr(self, "_catalog", {})
-        for key, text in messages.items():
-            original = key[0] if isinstance(key, tuple) else key
-            values: dict[str, object] = _GIVEN | dict.fromkeys(_PLACE.findall(original), "")
-            try:
-                _ = original and text % values
-            except (KeyError, ValueError, TypeError) as error:
-                raise ValueError(
-                    f"locale: got {text!r} for {original!r} in {_name(file)!r}, wanted the same names in it, "
-                    f"and a doubled % for the sign."
-                ) from error
-
-
-def _name(file: BinaryIO) -> str:
-    return str(getattr(file, "name", "a catalogue"))
 
 
 @functools.cache
@@ -63,15 +37,38 @@ def _found(folder: Any) -> dict[str, Any]:
     return found
 
 
-def _read(file: Any) -> Catalogue:
+def _read(file: Any) -> GNUTranslations:
     with file.open("rb") as opened:
-        return Catalogue(opened)
+        return GNUTranslations(opened)
 
 
 @functools.cache
 def _our_own(language: str) -> NullTranslations:
     file = _ours().get(language)
     return NullTranslations() if file is None else _read(file)
+
+
+def _checked(file: Any) -> GNUTranslations:
+    """A catalogue of a site's own, of which every message can be filled in.
+
+    :raises ValueError: for a message that names what its original does not have, or a file that is no catalogue.
+    """
+    try:
+        catalogue = _read(file)
+    except Exception as error:  # struct.error and others, for a file that is broken or something else
+        raise ValueError(f"templates: got {str(file)!r}, wanted a compiled catalogue ({error}).") from error
+    messages: dict[Any, str] = getattr(catalogue, "_catalog", {})
+    for key, text in messages.items():
+        original = key[0] if isinstance(key, tuple) else key
+        values: dict[str, object] = _GIVEN | dict.fromkeys(_PLACE.findall(original), "")
+        try:
+            _ = original and text % values
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(
+                f"templates: got {text!r} for {original!r} in {str(file)!r}, wanted the same names in it, and every % "
+                f"that is only a sign doubled."
+            ) from error
+    return catalogue
 
 
 class Catalogues:
@@ -83,10 +80,14 @@ class Catalogues:
 
     def __init__(self, folder: Path | None = None) -> None:
         own = folder / "locale" if folder is not None else None
+        found = _found(own) if own is not None and own.is_dir() else {}
         self._own: dict[str, NullTranslations] = {}
-        for language, file in (_found(own) if own is not None and own.is_dir() else {}).items():
-            catalogue = _read(file)
-            catalogue.add_fallback(_our_own(language))
+        # de before de-CH, which builds on it
+        for language, file in sorted(found.items(), key=lambda item: len(item[0])):
+            if not TAG.fullmatch(language):
+                raise ValueError(f"templates: got the catalogue {str(file)!r}, wanted it in a folder such as 'de'.")
+            catalogue = _checked(file)
+            catalogue.add_fallback(self.of(nearest((language,), (*_ours(), *self._own))))
             self._own[language] = catalogue
         #: The languages that the page can be in, as tags; English first.
         self.languages = tuple(dict.fromkeys((ENGLISH, *_ours(), *self._own)))

@@ -18,7 +18,7 @@ from .origin import address_here
 from .protocols import Challenge, Headers, Media, Reason, Request
 from .routes import strip_prefix
 from .settings import Settings
-from .templating import data_uri, load
+from .templating import data_uri, load, speaking
 from .words import (
     ANSWER_BY_HEADER,
     CONTINUE_BY_HEADER,
@@ -77,6 +77,8 @@ class Page:
         }
         if not settings.locale:
             languages.prepare()
+        # Read now, so that no visitor waits for the first catalogue of a language.
+        self._speaking = {tag: speaking(tag, self._catalogues.of(tag)) for tag in self._catalogues.languages}
         if settings.templates is not None:
             for language in (ENGLISH, *self._catalogues.own):
                 self._rehearse(language)
@@ -150,9 +152,7 @@ class Page:
     def _render(self, name: str, language: str, **values: Any) -> bytes:
         text = self._templates[name].render(
             **self._common,
-            lang=language,
-            dir=languages.direction(language),
-            catalogue=self._catalogues.of(language),
+            **self._speaking[language],
             **values,
         )
         return text.encode("utf-8", "replace")

@@ -8,21 +8,14 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from gettext import NullTranslations
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import (
-    BaseLoader,
-    ChoiceLoader,
-    DictLoader,
-    Environment,
-    FileSystemLoader,
-    StrictUndefined,
-    Template,
-    pass_context,
-)
-from jinja2.runtime import Context
+from jinja2 import BaseLoader, ChoiceLoader, DictLoader, Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
+from .languages import direction
 from .protocols import Media
 from .words import BYTES, KILOBYTES, MEGABYTES
 
@@ -61,8 +54,8 @@ def _compile(*loaders: BaseLoader) -> Templates:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.install_gettext_callables(_gettext, _ngettext, newstyle=True)  # type: ignore[attr-defined]
-    environment.globals |= {"minutes": _minutes, "hours": _hours, "size": _size, "data_uri": data_uri}
+    environment.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
+    environment.globals |= {"minutes": _minutes, "hours": _hours, "data_uri": data_uri}
     compiled = {name: environment.get_template(name) for name in TEMPLATES if name.endswith(".html")}
     source, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
     style = source.replace("</", "<\\/")  # must not end the style element
@@ -70,32 +63,41 @@ def _compile(*loaders: BaseLoader) -> Templates:
     return Templates(compiled, style, f"'sha256-{digest}'")
 
 
-# The language belongs to one rendering and not to the environment, so that all languages share what is compiled.
+def speaking(language: str, catalogue: NullTranslations) -> dict[str, Any]:
+    """What a template is rendered with to speak a language.
+
+    It belongs to one rendering and not to the environment, so that all languages share what is compiled.
+    """
+
+    def gettext(message: str, /, **values: object) -> Markup:
+        # A catalogue keeps its head under the empty message.
+        return _filled(catalogue.gettext(message) if message else "", values)
+
+    def ngettext(singular: str, plural: str, num: int, /, **values: object) -> Markup:
+        return _filled(catalogue.ngettext(singular, plural, num), {"num": num, **values})
+
+    def size(count: int) -> str:
+        """A number of bytes for people, in the units that file managers show."""
+        if count < 1000:
+            return catalogue.gettext(BYTES) % {"count": count}
+        if count < 1_000_000:
+            return catalogue.gettext(KILOBYTES) % {"count": round(count / 1000)}
+        whole, tenth = divmod(round(count / 100_000), 10)
+        return catalogue.gettext(MEGABYTES) % {"whole": whole, "tenth": tenth}
+
+    return {
+        "lang": language,
+        "dir": direction(language),
+        "_": gettext,
+        "gettext": gettext,
+        "ngettext": ngettext,
+        "size": size,
+    }
 
 
-@pass_context
-def _gettext(context: Context, message: str) -> str:
-    # A catalogue keeps its head under the empty message.
-    translated: str = context["catalogue"].gettext(message) if message else ""
-    return translated
-
-
-@pass_context
-def _ngettext(context: Context, singular: str, plural: str, count: int) -> str:
-    translated: str = context["catalogue"].ngettext(singular, plural, count)
-    return translated
-
-
-@pass_context
-def _size(context: Context, count: int) -> str:
-    """A number of bytes for people, in the units that file managers show."""
-    values: dict[str, Any] = {"count": count}
-    form = BYTES
-    if count >= 1_000_000:
-        form, (values["whole"], values["tenth"]) = MEGABYTES, divmod(round(count / 100_000), 10)
-    elif count >= 1000:
-        form, values["count"] = KILOBYTES, round(count / 1000)
-    return _gettext(context, form) % values
+def _filled(text: str, values: dict[str, object]) -> Markup:
+    """A translated text with its values, which are escaped."""
+    return Markup(text) % values if "%" in text else Markup(text)  # noqa: S704 - catalogues are trusted like templates
 
 
 def _minutes(seconds: float) -> int:
