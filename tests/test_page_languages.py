@@ -314,3 +314,11 @@ def test_recording_is_a_data_uri_twice_only_where_it_cannot_be_played() -> None:
         assert form(verdict(challenge)).all("a") == []
     odd = Challenge("x", Media(f"audio/{EVIL}", b"RIFF"))
     assert [link["download"] for link in form(verdict(odd)).all("a")] == ["recording"]
+
+
+def test_empty_words_stay_empty() -> None:
+    """Where there is nothing to say, nothing is said, not what a catalogue says of itself."""
+    odd = Challenge("x", Media("model/odd", b"?"))
+    for language in LANGUAGES:
+        [image] = form(verdict(odd), request(accept_language=language)).all("img")
+        assert image["alt"] == ""

@@ -90,8 +90,7 @@ def nearest(wanted: tuple[str, ...], available: tuple[str, ...]) -> str:
     for tag in available:
         by_parts.setdefault(_subtags(tag), tag)
     for parts in map(_subtags, wanted):
-        shortest = 2 if parts[0] == "zh" else 1  # the script of Chinese is never left out
-        for length in range(len(parts), shortest - 1, -1):
+        for length in range(len(parts), 0, -1):
             if parts[:length] in by_parts:
                 return by_parts[parts[:length]]
         for others, tag in by_parts.items():
