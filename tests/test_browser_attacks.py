@@ -67,7 +67,7 @@ def assert_refused(stage: Stage, page: Page, fields: Answer, case: str) -> None:
     """Assert that foreign pages get nothing for these fields: neither the bank nor a page of ours is reached."""
     for host in HOSTS:
         assert stage.foreign_form(page, fields=dict(fields), host=host).status == 400, (case, host)
-        assert page.locator("h1").inner_text() == "This came from another place", (case, host)
+        assert page.locator("h1").inner_text() == "This came from another page", (case, host)
         assert page.locator("form").count() == 0, (case, host)
     assert stage.bank.posts == [], case
 

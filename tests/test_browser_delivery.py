@@ -225,7 +225,7 @@ def test_i3_foreign_form_behind_a_proxy_that_rewrites_host(proxied: Stage, conte
         assert proxied.last().said == without.said
     else:
         assert answer(page).status == 400
-        assert page.locator("h1").inner_text() == "This came from another place"
+        assert page.locator("h1").inner_text() == "This came from another page"
         assert proxied.bank.posts == []
 
 

@@ -23,7 +23,7 @@ TEMPLATE = LOCALE / "gatepost.pot"
 
 # What is extracted from, by what, and with which options: those of the gate's own templates.
 SOURCES: tuple[tuple[str, str, Mapping[str, str]], ...] = (
-    ("templates/*.html", "jinja2.ext:babel_extract", {"trimmed": "false", "silent": "false"}),
+    ("templates/*.html", "jinja2.ext:babel_extract", {"newstyle_gettext": "true", "silent": "false"}),
     ("middleware/gatepost/words.py", "python", {}),
 )
 HEAD = """# The words of Gatepost's pages.

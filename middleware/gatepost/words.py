@@ -12,6 +12,7 @@ def _(text: str) -> str:
 
 #: Why there is a new challenge.
 NOTICES = {
+    # Translators: all that is to be answered is called a question, a picture and a recording as well.
     Reason.WRONG: _("That was not the right answer. Here is a new question. Nothing that you sent is lost."),
     Reason.TOO_FAST: _(
         "That came faster than a person can answer. Here is a new question. Nothing that you sent is lost."
@@ -60,8 +61,11 @@ DETAILS = {
 
 #: The button that changes to another kind, by the kind's name; others are called by their name.
 KIND_WORDS = {
+    # Translators: a button.
     "image": _("A picture instead"),
+    # Translators: a button.
     "audio": _("A recording instead"),
+    # Translators: a button.
     "question": _("A question instead"),
 }
 
