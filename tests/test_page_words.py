@@ -180,3 +180,11 @@ def test_earned_permit_is_said() -> None:
     assert "Your answer was right" in Form(response.body).text
     assert dict(response.fields)["set-cookie"] == "gatepost_permit=x"
     assert "Your answer was right" not in Form(Page(settings()).refuse(Refuse(Reason.LOST, 410), request()).body).text
+
+
+@pytest.mark.parametrize("condition", ["earned", "onward", "retry_after"])
+def test_every_part_of_the_page_without_a_form_is_tried(condition: str, tmp_path: Path) -> None:
+    """A mistake in a part of the page that is seldom shown stops the start, too."""
+    (tmp_path / "message.html").write_text(f"{{% if {condition} %}}{{{{ nonsense }}}}{{% endif %}}")
+    with pytest.raises(TemplateError):
+        Page(settings(templates=tmp_path))

@@ -85,14 +85,14 @@ class Page:
 
     def _rehearse(self, language: str) -> None:
         """Render every page once, so that a name which a site's template has wrong stops the start, too."""
-        request = Request("POST", "/", Headers(), None, {})
+        request = Request("POST", "/", Headers([("host", "a")]), None, {})
         media = [Media(name, b"?") for name in ("text/plain", "image/png", "audio/wav")]
         challenges = (None, *(Challenge("?", one, caseless=True) for one in media))
         for challenge in challenges:
             for kept, seconds in ((True, 1), (False, 1), (True, 7200)):
                 busy = Show(Reason.BUSY, "", "", 429, "a", ("a", "b"), seconds, seconds, challenge, seconds, kept=kept)
                 self._interstitial(busy, request, language)
-        self._message(Refuse(Reason.OVERLOADED, 503, 1), request, language)
+        self._message(Refuse(Reason.OVERLOADED, 503, 1, "a=b", referer="http://a/"), request, language)
 
     def _language(self, request: Request) -> str:
         """The language of the page: the nearest to what the visitor, or the site, asks for."""
