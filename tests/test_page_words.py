@@ -40,7 +40,7 @@ def test_template_may_build_on_ours(tmp_path: Path) -> None:
     """A site's template can extend ours and use what ours use, escaped."""
     (tmp_path / "challenge.html").write_text(
         '{% extends "base.html" %}{% block content %}{{ site_name }}|{{ size(show.length) }}|'
-        "{{ minutes(show.lifetime) }}|{{ data_uri(challenge.media) if challenge }}{% endblock %}"
+        "{{ minutes(show.lifetime) }}|{{ challenge.media.data_uri if challenge }}{% endblock %}"
     )
     body = show(verdict(PICTURE), templates=tmp_path, site_name="<b>").body
     assert b"&lt;b&gt;|1.3 MB|10|data:image/png;base64," in body

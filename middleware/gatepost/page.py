@@ -18,7 +18,7 @@ from .origin import address_here
 from .protocols import Challenge, Headers, Media, Reason, Request
 from .routes import strip_prefix
 from .settings import Settings
-from .templating import data_uri, load, speaking
+from .templating import load, speaking
 from .words import (
     ANSWER_BY_HEADER,
     CONTINUE_BY_HEADER,
@@ -195,7 +195,7 @@ class Page:
             document["challenge"] = {
                 "kind": verdict.kind,
                 "type": media.type,
-                "data": data_uri(media),
+                "data": media.data_uri,
                 "label": verdict.challenge.label or words.gettext(_texts(verdict.challenge)["label"]),
             }
         if verdict.retry_after:

@@ -16,7 +16,6 @@ from jinja2 import BaseLoader, ChoiceLoader, DictLoader, Environment, FileSystem
 from markupsafe import Markup
 
 from .languages import direction
-from .protocols import Media
 from .words import BYTES, KILOBYTES, MEGABYTES
 
 TEMPLATES = ("base.html", "challenge.html", "message.html", "style.css")
@@ -55,7 +54,7 @@ def _compile(*loaders: BaseLoader) -> Templates:
         lstrip_blocks=True,
     )
     environment.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
-    environment.globals |= {"minutes": _minutes, "hours": _hours, "data_uri": data_uri}
+    environment.globals |= {"minutes": _minutes, "hours": _hours}
     compiled = {name: environment.get_template(name) for name in TEMPLATES if name.endswith(".html")}
     source, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
     style = source.replace("</", "<\\/")  # must not end the style element
@@ -106,8 +105,3 @@ def _minutes(seconds: float) -> int:
 
 def _hours(seconds: float) -> int:
     return max(1, int(seconds // 3600))  # not rounded up: there must be as much time as is said
-
-
-def data_uri(media: Media) -> str:
-    """What is shown or played, for a ``src`` or ``href``."""
-    return f"data:{media.type};base64,{base64.b64encode(media.content).decode('ascii')}"
