@@ -1,5 +1,6 @@
 """The catalogues that come with the package: up to date, complete, and safe to fill in."""
 
+# ruff: noqa: RUF001 - Cyrillic letters that look like Latin ones are meant
 from __future__ import annotations
 
 import gettext
@@ -136,6 +137,32 @@ MINUTES = [
     ("ar", 5, "يمكنك الإجابة خلال 5 دقائق."),
     ("ar", 21, "يمكنك الإجابة خلال 21 دقيقة."),
     ("ar", 103, "يمكنك الإجابة خلال 103 دقائق."),
+    ("es", 1, "Tiene 1 minuto para responder."),
+    ("es", 2, "Tiene 2 minutos para responder."),
+    ("pt", 1, "O prazo para responder é de 1 minuto."),
+    ("pt", 2, "O prazo para responder é de 2 minutos."),
+    ("it", 1, "Ha 1 minuto di tempo per rispondere."),
+    ("it", 2, "Ha 2 minuti di tempo per rispondere."),
+    ("nl", 1, "U hebt 1 minuut de tijd om antwoord te geven."),
+    ("nl", 2, "U hebt 2 minuten de tijd om antwoord te geven."),
+    ("sv", 1, "Du har 1 minut på dig att svara."),
+    ("sv", 2, "Du har 2 minuter på dig att svara."),
+    ("pl", 1, "Czas na odpowiedź: 1 minuta."),
+    ("pl", 2, "Czas na odpowiedź: 2 minuty."),
+    ("pl", 5, "Czas na odpowiedź: 5 minut."),
+    ("pl", 12, "Czas na odpowiedź: 12 minut."),
+    ("pl", 21, "Czas na odpowiedź: 21 minut."),
+    ("pl", 22, "Czas na odpowiedź: 22 minuty."),
+    ("ru", 1, "На ответ у\u00a0вас есть 1 минута."),
+    ("ru", 2, "На ответ у\u00a0вас есть 2 минуты."),
+    ("ru", 5, "На ответ у\u00a0вас есть 5 минут."),
+    ("ru", 11, "На ответ у\u00a0вас есть 11 минут."),
+    ("ru", 21, "На ответ у\u00a0вас есть 21 минута."),
+    ("uk", 1, "На відповідь у\u00a0вас є 1 хвилина."),
+    ("uk", 2, "На відповідь у\u00a0вас є 2 хвилини."),
+    ("uk", 5, "На відповідь у\u00a0вас є 5 хвилин."),
+    ("uk", 11, "На відповідь у\u00a0вас є 11 хвилин."),
+    ("uk", 21, "На відповідь у\u00a0вас є 21 хвилина."),
 ]
 
 
