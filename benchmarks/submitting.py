@@ -54,6 +54,9 @@ class StockedGate(Gate):
         """The picture that is ready."""
         return self._ready
 
+    def short(self, order: Draw) -> None:
+        """Never is."""
+
     @property
     def word(self) -> str:
         """What its picture shows."""

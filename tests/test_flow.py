@@ -25,6 +25,7 @@ from gatepost.effects import (
     Show,
     Verdict,
 )
+from gatepost.flow import Flow
 from gatepost.form import BODY_LIMIT
 from gatepost.protocols import Claim
 from twins import ANSWER
@@ -102,6 +103,27 @@ def test_spent_budget_leads_to_continue() -> None:
     assert isinstance(shown, Show)
     assert (shown.reason, shown.challenge, shown.retry_after) == (Reason.BUSY, None, 3.5)
     assert shown.carry
+
+
+def test_known_shortage_asks_nobody() -> None:
+    """Where it is known at once that nothing can be drawn, the client's limit is not asked for: it may be far away."""
+    site = Site()
+    gate = site.gate
+    flow = Flow(
+        gate.settings,
+        gate.tokens,
+        gate.permits,
+        lambda: site.store,
+        str,
+        site.strangers.append,
+        lambda order: Busy(7.5) if order.client else None,
+    )
+    effects, shown = drive(flow.submit(site.guard, request(), DEMAND), body_of(ORIGINAL))
+    assert kinds(effects) == [ReadBody]
+    assert isinstance(shown, Show)
+    assert (shown.reason, shown.challenge, shown.retry_after) == (Reason.BUSY, None, 7.5)
+    effects, _ = drive(flow.submit(site.guard, request(peer=None), DEMAND), body_of(ORIGINAL), QUESTION)
+    assert kinds(effects) == [ReadBody, Draw]
 
 
 def test_json_reads_nothing() -> None:

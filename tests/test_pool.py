@@ -31,12 +31,15 @@ class Counting:
 
     def __init__(self) -> None:
         self.drawn = 0
+        self.spent = 0.0  # seconds of processor time, as the pool's timer tells it
+        self.takes = 0.0  # of it for one drawing
         self.fails = False
         self.go = threading.Event()
         self.go.set()
 
     def draw(self, level: int, locale: str) -> Challenge:
         self.drawn += 1
+        self.spent += self.takes
         self.go.wait(DEADLINE)
         if self.fails:
             raise OSError("no ink")
@@ -72,6 +75,7 @@ class Bench:
             clients=1000,
             clock=self.clock,
             needed=lambda: self.needed,
+            timer=lambda: self.kind.spent,
         )
 
     def take(self, client: str = "", waited: float = 0.0, kind: str = "counting") -> Drawn:
@@ -236,6 +240,110 @@ def test_while_nobody_waits_anyone_may_have_all(bench_of: BenchOf) -> None:
         assert sum(bench.got(f"client {number}") for number in range(20)) == 20
 
 
+# --- drawings that take long ---
+
+
+@pytest.mark.parametrize("rate", [8, 50])
+@pytest.mark.parametrize("takes", [0.0, 0.001, 0.005, 0.0066, 0.02, 0.3])
+def test_i7_processor_time_is_within_the_budget(bench_of: BenchOf, rate: int, takes: float) -> None:
+    """However long a drawing takes, the budget costs no more than 5 ms for each of its drawings a second."""
+    bench = bench_of(rate=rate)
+    bench.kind.takes = takes
+    for step in range(60 * 4):
+        if step == 20 * 4:  # by now it is known how long a drawing takes
+            drawn, before = bench.kind.drawn, bench.kind.spent
+        bench.clock.tick(0.25)
+        for number in range(rate):
+            bench.take(f"client {step} {number}", waited=99.0 * (number % 2))
+    assert bench.kind.spent - before <= 0.005 * rate * 40 * 1.1 + 2 * takes
+    assert bench.kind.drawn - drawn >= min(1, 0.005 / max(takes, 0.001)) * rate * 40 * 0.9 - 2
+
+
+def test_first_drawing_holds_up_nobody(bench_of: BenchOf) -> None:
+    """That the first drawing takes ten times as long, as fonts have to be read, counts for no more than it took."""
+    bench = bench_of(rate=50, size=2)
+    bench.kind.takes = 0.05
+    bench.kind.go.clear()
+    bench.pool.start(("counting", 1, "en"))
+    until(lambda: bench.kind.drawn == 1)
+    bench.kind.takes = 0.001
+    bench.kind.go.set()
+    until(lambda: bench.pool.stock == 2)
+    assert sum(bench.got(f"client {number}", waited=99) for number in range(60)) >= 50 - 10 - 1
+
+
+def test_i7_one_client_gets_an_eighth_of_the_time(bench_of: BenchOf) -> None:
+    """One client that asks for what takes long gets no more than an eighth of the processor time."""
+    bench = bench_of(rate=50, size=4)
+    bench.kind.takes = 0.01
+    mine = 0
+    for step in range(60 * 4):
+        bench.clock.tick(0.25)
+        asked = [bench.got("greedy", waited=99) for _ in range(5)]
+        mine += sum(asked) if step >= 20 * 4 else 0
+        for number in range(5):
+            bench.take(f"client {number}")
+    assert 0 < mine * 0.01 <= 40 * 0.25 / 8 * 1.1
+
+
+# --- what is known at once ---
+
+
+@given(st.sampled_from([1, 8, 50]), loads)
+@settings(max_examples=40, deadline=None)
+def test_short_and_take_agree(rate: int, load: list[tuple[float, int, float]]) -> None:
+    """Where it is known at once that nothing can be drawn, asking for it brings nothing, and the other way round."""
+    bench = Bench(rate)
+    for seconds, requests, waited in load:
+        bench.clock.tick(seconds)
+        for _ in range(requests):
+            order = Draw("counting", 1, "en", "", waited)
+            drawn = bench.kind.drawn
+            busy = bench.pool.short(order)
+            found = bench.pool.take(order)
+            if isinstance(found, Future):
+                found.result(DEADLINE)
+            # Between the two the thread may have put into the stock what it was drawing, or taken from the budget.
+            if bench.kind.drawn == drawn:
+                assert (busy is None) == isinstance(found, Challenge)
+    end(bench)
+
+
+def test_i7_short_takes_nothing(bench_of: BenchOf) -> None:
+    """Asking whether something can be drawn uses up nothing of the budget."""
+    bench = bench_of(rate=20, size=2)
+    for _ in range(100):
+        assert bench.pool.short(Draw("counting", 1, "en", "", 0.0)) is None
+    assert sum(bench.got(f"client {number}", waited=99) for number in range(30)) >= 20
+
+
+def test_i8_those_who_go_without_wake_nobody(bench_of: BenchOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood past the budget leaves the thread asleep: woken for every request, it would hold up the event loop."""
+    bench = bench_of(rate=8)
+    while bench.got():
+        pass
+    woken: list[int] = []
+    monkeypatch.setattr(bench.pool._wake, "notify", lambda n=1: woken.append(n))
+    for number in range(200):
+        order = Draw("counting", 1, "en", f"client {number}", 0.0)
+        assert isinstance(bench.pool.short(order), Busy)
+        assert isinstance(bench.pool.take(order), Busy)
+    assert woken == []
+
+
+def test_stock_grows_without_being_asked(bench_of: BenchOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the budget was spent the thread goes on by itself as soon as there is more of it."""
+    bench = bench_of(rate=8, size=20)
+    bench.pool.start(("counting", 1, "en"))
+    until(lambda: bench.pool.stock == 8)
+    with monkeypatch.context() as patch:
+        patch.setattr("gatepost.pool.IDLE", 2 * DEADLINE)
+        for stock in (12, 16):
+            bench.clock.tick(0.5)
+            until(lambda: bench.pool.stock == stock)  # noqa: B023 - waited for at once
+    bench.got()  # wakes a thread that sleeps for so long
+
+
 # --- Retry-After ---
 
 
@@ -255,6 +363,16 @@ def come_back(bench: Bench, count: int, new_a_second: int = 0) -> dict[int, int]
                 due.setdefault(second + math.ceil(wait), []).append(person)
     assert not due
     return dict(tries)
+
+
+def test_retry_after_is_true_for_what_takes_long(bench_of: BenchOf) -> None:
+    """Whoever is told a time finds a picture then, also where each counts for several drawings."""
+    bench = bench_of(rate=20)
+    bench.kind.takes = 0.015
+    for number in range(100):
+        bench.clock.tick(1)
+        bench.take(f"early {number}")
+    assert set(come_back(bench, 100).values()) <= {1, 2}
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,9 @@ class Gate:
             clock=settings.clock,
             needed=self._still_needed,
         )
-        self.flow = Flow(settings, self.tokens, self.permits, self.store.identity, self.alias, self._strange)
+        self.flow = Flow(
+            settings, self.tokens, self.permits, self.store.identity, self.alias, self._strange, self.short
+        )
         #: Tells other processes what this one counts, where a store is shared.
         self.exchange = Exchange(self.store, lambda: self.guards, settings)
         if self._shared is not None:
@@ -165,6 +167,10 @@ class Gate:
     def draw(self, order: Draw) -> Drawn | Future[Drawn]:
         """A challenge, or :class:`Busy`, or a future of either; does not block."""
         return self.pool.take(order)
+
+    def short(self, order: Draw) -> Busy | None:
+        """:class:`Busy` if it is known at once that :meth:`draw` has nothing for anyone."""
+        return self.pool.short(order)
 
     @staticmethod
     def drawn(future: Future[Drawn]) -> Challenge | Busy:

@@ -47,12 +47,20 @@ class Interstitials:
     """Makes interstitials and refusals.
 
     :param identity: the store's id.
+    :param short: :class:`Busy` if it is known at once that nothing can be drawn.
     """
 
-    def __init__(self, settings: Settings, tokens: Tokens, identity: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: Tokens,
+        identity: Callable[[], bytes],
+        short: Callable[[Draw], Busy | None],
+    ) -> None:
         self._settings = settings
         self._tokens = tokens
         self._identity = identity
+        self._short = short
 
     def reissue(
         self,
@@ -148,13 +156,17 @@ class Interstitials:
         self, case: Case, kind: str, level: int, waited: float
     ) -> Generator[Effect, Any, tuple[Challenge | Busy, Reason]]:
         """A challenge within the client's limit and the budget, or why not."""
+        forced = self._settings.locale
+        language = spoken(case.guard.kinds[kind], asked(case.request.headers, forced), forced or "en")
+        order = Draw(kind, level, language, case.client, waited)
+        busy = self._short(order)
+        if busy is not None:
+            return busy, Reason.BUSY
         if case.client:
             wait: float = yield Limit("issue", case.client, spend=False)
             if wait:
                 return Busy(wait), Reason.ISSUE_LIMIT
-        forced = self._settings.locale
-        language = spoken(case.guard.kinds[kind], asked(case.request.headers, forced), forced or "en")
-        drawn = yield Draw(kind, level, language, case.client, waited)
+        drawn = yield order
         if case.client and not isinstance(drawn, Busy):
             yield Limit("issue", case.client, spend=True)
         return drawn, Reason.BUSY

@@ -278,14 +278,18 @@ class Limiter:
         self._lock = threading.Lock()
         self._windows: LRUCache[str, Window] = LRUCache(size)
 
-    def wait(self, client: str, now: float, spend: bool) -> float:
-        """Seconds until one more event fits; 0 if it does now, and then it is counted if ``spend``."""
+    def wait(self, client: str, now: float, spend: bool, weight: float = 1.0) -> float:
+        """Seconds until one more event fits; 0 if it does now, and then it is counted if ``spend``.
+
+        :param weight: for how many it counts, at least one; of more than fit in, it needs all there is room for.
+        """
         with self._lock:
             window = self._windows.get(client)
             if window is None:
                 window = self._windows[client] = Window(self._rate.period)
-            if window.estimate(now) + 1.0 > self._rate.count:
-                return max(window.falls_to(self._rate.count - 1.0) - now, 0.001)
+            room = self._rate.count - min(weight, float(self._rate.count))
+            if window.estimate(now) > room:
+                return max(window.falls_to(room) - now, 0.001)
             if spend:
-                window.add(now)
+                window.add(now, weight)
             return 0.0

@@ -3,18 +3,23 @@
 Strategy
     Drawing is work that anyone can ask for. So there is a ceiling on drawings a second, a share of it for each client,
     and every second drawing goes to submissions that have already waited: in a flood, those who come back are served.
+    What takes long counts for several drawings, so that the ceiling is one on processor time as well.
     The thread starts when a rule nears its threshold, ends when nothing needs it, and starts again when asked,
-    after a fork too. It holds no lock while it draws.
+    after a fork too. It holds no lock while it draws. It is woken only for what it can do: a flood that wakes it for
+    every request takes more from the event loop by the switching than by the drawing.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 
+from .budget import LONGEST_WAIT, SHORTEST_WAIT, Budget, Prices, Turns, price_of
 from .effects import Busy, Draw
 from .meter import Limiter
 from .protocols import Challenge, Clock, Kind
@@ -24,65 +29,20 @@ from .tokens import DATA_LIMIT
 log = logging.getLogger("gatepost")
 
 IDLE = 1.0  # seconds between two looks at whether the thread is still needed
-_SHORTEST_WAIT = 2.0
-_LONGEST_WAIT = 60.0
-_TURNS_APART = 0.25  # turns closer than this are kept as one, so that there are few of them
+_SHORTEST_REST = 0.002  # seconds
 
 Key = tuple[str, int, str]
 Drawn = Challenge | Busy
 
 
-class Budget:
-    """A bucket of drawings that refills at ``rate`` a second and holds one second's worth."""
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be drawn, for whom, and what was paid for it out of which budget."""
 
-    def __init__(self, rate: float, clock: Clock) -> None:
-        self._rate = rate
-        self._most = max(1.0, rate)
-        self._clock = clock
-        self._left = self._most
-        self._at = clock()
-
-    def take(self) -> bool:
-        """Take one drawing, if there is one."""
-        now = self._clock()
-        self._left = min(self._most, self._left + max(0.0, now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
-
-
-class _Turns:
-    """When those who went without a picture are served, in the order in which they came.
-
-    Each is told a turn of its own, as far after the one before as the reserve needs for a drawing. So whoever comes
-    back then finds one, and not only the latest few.
-    """
-
-    def __init__(self, gap: float) -> None:
-        self._gap = gap
-        self._last = 0.0
-        self._ahead: deque[tuple[float, float]] = deque()  # until when somebody came, and from when on it is due
-        self._due = 0.0  # who came no later than this is due
-
-    def give(self, now: float) -> float:
-        """Seconds until the turn of one more."""
-        if self._last > now + _LONGEST_WAIT:  # the clock went back
-            self._last = self._due = 0.0
-            self._ahead.clear()
-        self._last = min(max(self._last + self._gap, now + _SHORTEST_WAIT), now + _LONGEST_WAIT)
-        if self._ahead and self._last - self._ahead[-1][1] < _TURNS_APART:
-            self._ahead[-1] = (now, self._ahead[-1][1])
-        else:
-            self._ahead.append((now, self._last))
-        return self._last - now
-
-    def come(self, now: float, waited: float) -> bool:
-        """Whether it is the turn of one that has waited for so long."""
-        while self._ahead and self._ahead[0][1] <= now:
-            self._due, _ = self._ahead.popleft()
-        return waited > _LONGEST_WAIT or (waited > 0 and now - waited <= self._due)
+    key: Key
+    recipient: Future[Drawn] | deque[Challenge]
+    budget: Budget
+    paid: float
 
 
 class _Shelf:
@@ -94,6 +54,9 @@ class _Shelf:
 
     def __len__(self) -> int:
         return len(self.anyone) + len(self.waited)
+
+    def has(self, waited: bool) -> bool:
+        return bool(self.anyone or (waited and self.waited))
 
     def take(self, waited: bool) -> Challenge | None:
         for queue in (self.waited, self.anyone) if waited else (self.anyone,):
@@ -109,6 +72,7 @@ class Pool:
     :param rate: drawings a second at most.
     :param clients: clients whose share is remembered.
     :param needed: asked about once a second whether the thread is still needed.
+    :param timer: processor time of the calling thread, in seconds.
     """
 
     def __init__(
@@ -120,12 +84,15 @@ class Pool:
         clients: int,
         clock: Clock,
         needed: Callable[[], bool],
+        timer: Callable[[], float] = time.thread_time,
     ) -> None:
         self._kinds = kinds
         self._size = size
         self._rate = rate
         self._clock = clock
         self._needed = needed
+        self._timer = timer
+        self._prices = Prices()
         # One half of the drawings is for those who have waited; while nobody waits, anyone may have it.
         self._budget = Budget(rate / 2, clock)
         self._reserve = Budget(rate / 2, clock)
@@ -133,10 +100,10 @@ class Pool:
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._shelves: dict[Key, _Shelf] = {}
-        self._orders: deque[tuple[Key, Future[Drawn]]] = deque()
+        self._orders: deque[_Task] = deque()
         self._short = 0.0  # submissions that went without a picture and have not come back, about
         self._short_at = clock()
-        self._turns = _Turns(2 / rate)
+        self._turns = Turns(2 / rate)
         #: Challenges drawn so far.
         self.drawn = 0
 
@@ -158,13 +125,30 @@ class Pool:
             self._thread = threading.Thread(target=self._run, name="gatepost-pool", daemon=True)
             self._thread.start()
 
-    def take(self, order: Draw) -> Drawn | Future[Drawn]:
-        """A challenge from the stock, a future of one that is being drawn, or :class:`Busy`. Does not block."""
+    def short(self, order: Draw) -> Busy | None:
+        """:class:`Busy` if there is no challenge for anyone now, whoever asks; cheap, and nothing is taken.
+
+        What else a challenge depends on need not be asked for then: it may be a round trip, and in a flood this is
+        what nearly all requests come to.
+        """
         key = (order.kind, order.level, order.locale)
         now = self._clock()
         with self._wake:
+            self._start(key)
+            self._forget(now)
+            waited = self._turns.come(now, order.waited)
+            shelf = self._shelves.get(key)
+            if (shelf is not None and shelf.has(waited)) or self._may_order(order.kind, waited):
+                return None
+            return self._turn_away(order.kind, now)
+
+    def take(self, order: Draw) -> Drawn | Future[Drawn]:
+        """A challenge from the stock, a future of one that is being drawn, or :class:`Busy`. Does not block."""
+        key = (order.kind, order.level, order.locale)
+        now, price = self._clock(), self._prices[order.kind]
+        with self._wake:
             if order.client:
-                wait = self._shares.wait(order.client, now, spend=False)
+                wait = self._shares.wait(order.client, now, spend=False, weight=price)
                 if wait:
                     return Busy(max(wait, 1.0))
             self._start(key)
@@ -173,15 +157,18 @@ class Pool:
             found: Drawn | Future[Drawn] | None = self._from_stock(key, waited)
             if found is None:
                 found = self._on_order(key, waited)
-            self._wake.notify()
             if found is None:
-                self._short += 1.0
-                return Busy(self._turns.give(now))
+                return self._turn_away(order.kind, now)
+            self._wake.notify()
             if waited:
                 self._short = max(0.0, self._short - 1.0)
             if order.client:
-                self._shares.wait(order.client, now, spend=True)
+                self._shares.wait(order.client, now, spend=True, weight=price)
         return found
+
+    def _turn_away(self, kind: str, now: float) -> Busy:
+        self._short += 1.0
+        return Busy(self._turns.give(now, self._prices[kind]))
 
     def _from_stock(self, key: Key, waited: bool) -> Challenge | None:
         shelf = self._shelves.get(key)
@@ -189,21 +176,26 @@ class Pool:
 
     def _on_order(self, key: Key, waited: bool) -> Future[Drawn] | None:
         """One drawing of the budget, if this submission may have it."""
-        if len(self._orders) >= self._rate:
+        if not self._may_order(key[0], waited):
             return None
-        if waited:
-            granted = self._reserve.take() or self._budget.take()
-        else:
-            granted = self._budget.take() or (self._short < 1.0 and self._reserve.take())
-        if not granted:
-            return None
-        future: Future[Drawn] = Future()
-        self._orders.append((key, future))
+        price, future = self._prices[key[0]], Future[Drawn]()
+        budget = next(budget for budget in self._budgets(waited) if budget.take(price))
+        self._orders.append(_Task(key, future, budget, price))
         return future
+
+    def _may_order(self, kind: str, waited: bool) -> bool:
+        price = self._prices[kind]
+        return len(self._orders) < self._rate and any(budget.has(price) for budget in self._budgets(waited))
+
+    def _budgets(self, waited: bool) -> tuple[Budget, ...]:
+        """Out of what a drawing may come, in order."""
+        if waited:
+            return self._reserve, self._budget
+        return (self._budget, self._reserve) if self._short < 1.0 else (self._budget,)
 
     def _forget(self, now: float) -> None:
         """Most of a flood never comes back, so nothing is held back for long for those that have not."""
-        self._short *= 0.5 ** (max(0.0, now - self._short_at) / _LONGEST_WAIT)
+        self._short *= 0.5 ** (max(0.0, now - self._short_at) / LONGEST_WAIT)
         self._short_at = now
 
     @property
@@ -215,32 +207,46 @@ class Pool:
     # --- the thread ---
 
     def _run(self) -> None:
+        looked = time.monotonic()
         while True:
             with self._wake:
                 task = self._next()
                 if task is None:
-                    self._wake.wait(IDLE)
+                    self._wake.wait(self._rest())
                     task = self._next()
             if task is not None:
-                self._draw(*task)
-            elif not self._still_needed():
-                return
+                self._draw(task)
+            elif time.monotonic() - looked >= IDLE:
+                if not self._still_needed():
+                    return
+                looked = time.monotonic()
 
-    def _next(self) -> tuple[Key, Future[Drawn] | deque[Challenge]] | None:
+    def _rest(self) -> float:
+        """Seconds until there can be something to do that nobody tells of. Called under the lock."""
+        wanted = self._wanted()
+        return min(IDLE, max(_SHORTEST_REST, wanted.budget.wait(wanted.paid))) if wanted is not None else IDLE
+
+    def _next(self) -> _Task | None:
         """What to draw next and for whom: what is on order, else the emptiest shelf. Called under the lock."""
         if self._orders:
             return self._orders.popleft()
+        wanted = self._wanted()
+        return wanted if wanted is not None and wanted.budget.take(wanted.paid) else None
+
+    def _wanted(self) -> _Task | None:
+        """What the stock lacks, if anything."""
         if not self._shelves or sum(map(len, self._shelves.values())) >= self._size:
             return None
         key = min(self._shelves, key=lambda key: len(self._shelves[key]))
-        shelf = self._shelves[key]
+        shelf, price = self._shelves[key], self._prices[key[0]]
         if len(shelf.waited) < len(shelf.anyone):
-            return (key, shelf.waited) if self._reserve.take() else None
-        return (key, shelf.anyone) if self._budget.take() else None
+            return _Task(key, shelf.waited, self._reserve, price)
+        return _Task(key, shelf.anyone, self._budget, price)
 
-    def _draw(self, key: Key, recipient: Future[Drawn] | deque[Challenge]) -> None:
-        kind, level, locale = key
+    def _draw(self, task: _Task) -> None:
+        kind, level, locale = task.key
         drawn: Drawn
+        started = self._timer()
         try:
             drawn = self._kinds[kind].draw(level, locale)
             if not drawn.answer:
@@ -249,13 +255,16 @@ class Pool:
                 raise ValueError(f"the data has {len(drawn.data)} bytes, wanted at most {DATA_LIMIT}")
         except Exception:
             log.exception("The kind %r could not draw a challenge.", kind)
-            drawn = Busy(_SHORTEST_WAIT)
+            drawn = Busy(SHORTEST_WAIT)
+        taken = self._timer() - started
         self.drawn += 1
-        if isinstance(recipient, Future):
-            recipient.set_result(drawn)
-        elif isinstance(drawn, Challenge):
-            with self._wake:
-                recipient.append(drawn)
+        with self._wake:
+            task.budget.settle(task.paid, price_of(taken))
+            self._prices.note(kind, taken)
+            if isinstance(task.recipient, deque) and isinstance(drawn, Challenge):
+                task.recipient.append(drawn)
+        if isinstance(task.recipient, Future):
+            task.recipient.set_result(drawn)
 
     def _still_needed(self) -> bool:
         if self._needed():

@@ -72,14 +72,14 @@ class Window:
             elapsed = now - self.start
         return self.current + self.previous * (1.0 - elapsed / self.period)
 
-    def add(self, now: float) -> float:
-        """Count one event; the estimate with it."""
+    def add(self, now: float, weight: float = 1.0) -> float:
+        """Count one event, or something that counts for more; the estimate with it."""
         elapsed = now - self.start
         if not 0.0 <= elapsed < self.period:
             self._roll(now)
             elapsed = now - self.start
-        self.current += 1.0
-        self._own += 1.0
+        self.current += weight
+        self._own += weight
         return self.current + self.previous * (1.0 - elapsed / self.period)
 
     def peek(self, now: float) -> float:
