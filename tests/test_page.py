@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,10 +16,60 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost import Challenge, Media, Reason, Request
-from gatepost.effects import Refuse
+from gatepost.effects import Refuse, Show
 from gatepost.page import Page, Response, target
 from pages import EVIL, PICTURE, QUESTION, SOUND, Form, form, request, show, verdict
 from twins import settings
+
+# --- pages that differ in little ---
+
+waits = st.builds(
+    verdict,
+    st.none(),
+    reason=st.sampled_from([Reason.BUSY, Reason.ISSUE_LIMIT, Reason.FAILURE_LIMIT, Reason.RESTARTED]),
+    retry_after=st.floats(0, 300) | st.sampled_from([0, 1, 2, 119.5, 120]),
+    remaining=st.floats(1, 9000),
+    length=st.integers(0, 60_000) | st.sampled_from([0, 999, 1000, 1500, 2500, 999_499, 999_500, 999_999, 1_150_000]),
+    kept=st.booleans(),
+    maybe_sent=st.booleans(),
+)
+
+
+@given(st.lists(waits, min_size=2, max_size=4))
+def test_page_from_a_mould_is_the_page(shown: list[Show]) -> None:
+    """Pages without a challenge are made of few moulds, and each is as if it had been rendered for itself alone."""
+    for number, one in enumerate(shown):
+        mine = replace(one, token=f"token{number}", carry=f"carry{number}", remaining=int(one.remaining))
+        assert PAGE.show(mine, request()).body == PAGE._interstitial(mine, None)
+
+
+def test_flood_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand pages that differ in token, carry and fractions of a second take one rendering."""
+    page = Page(settings())
+    rendered: list[Show] = []
+    render = page._interstitial
+
+    def counted(one: Show, action: str | None) -> bytes:
+        rendered.append(one)
+        return render(one, action)
+
+    monkeypatch.setattr(page, "_interstitial", counted)
+    for number in range(1000):
+        one = verdict(None, token=f"token {number}", retry_after=58.5 + number / 2000, length=1600 + number % 800)
+        assert b'value="token %d"' % number in page.show(one, request()).body
+    assert len(rendered) == 1
+
+
+@pytest.mark.parametrize("asked", [{}, {"sec_fetch_mode": "cors", "accept": "text/html"}])
+def test_templates_of_a_site_see_every_page(asked: dict[str, str], tmp_path: Path) -> None:
+    """A template of the site's own may do with token and carry what it likes; a page with an address is its own."""
+    if not asked:
+        (tmp_path / "challenge.html").write_text("{{ show.token|upper }} {{ show.carry|length }}")
+    page = Page(settings(templates=tmp_path))
+    for token in ("one", "two"):
+        body = page.show(verdict(None, token=token, carry="four"), request(**asked)).body.decode()
+        assert body == f"{token.upper()} 4" if not asked else f'value="{token}"' in body
+
 
 # --- header fields and policy ---
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+import secrets
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,11 @@ from .words import (
     TITLES,
     WORDS_BY_MEDIA,
 )
+
+_MOULDS = 512  # pages that are kept without what is each one's own: some 5 kB each
+
+# They stand for token and carry where a page is kept without them. Nobody knows them, so nothing else can contain them.
+_TOKEN, _CARRY = secrets.token_hex(16), secrets.token_hex(16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,7 @@ class Page:
             "contact": settings.contact,
             "kind_words": KIND_WORDS,
         }
+        self._mould = lru_cache(_MOULDS)(self._cast) if settings.templates is None else None
         if not settings.locale:
             languages.prepare()
         # Read now, so that no visitor waits for the first catalogue of a language.
@@ -91,7 +99,7 @@ class Page:
         for challenge in challenges:
             for kept, seconds in ((True, 1), (False, 1), (True, 7200)):
                 busy = Show(Reason.BUSY, "", "", 429, "a", ("a", "b"), seconds, seconds, challenge, seconds, kept=kept)
-                self._interstitial(busy, request, language)
+                self._interstitial(busy, language, None, "recording.wav")
         self._message(Refuse(Reason.OVERLOADED, 503, 1, "a=b", referer="http://a/"), request, language)
 
     def _language(self, request: Request) -> str:
@@ -107,10 +115,38 @@ class Page:
             body = self._document(verdict, language)
             fields.append(("content-type", "application/problem+json"))
             fields.append(("content-length", str(len(body))))
+            return Response(verdict.status, fields, body, verdict.closing)
+        action = target(request) if needs_action(request) else None
+        if verdict.challenge is None and action is None and self._mould is not None:
+            body = self._filled(verdict, language)
         else:
-            body = self._interstitial(verdict, request, language)
-            fields += self._html_fields(body, in_frame(request))
+            body = self._interstitial(verdict, language, action, _file_name(verdict.challenge, request))
+        fields += self._html_fields(body, in_frame(request))
         return Response(verdict.status, fields, body, verdict.closing)
+
+    def _filled(self, verdict: Show, language: str) -> bytes:
+        """A 'Continue' page. A flood gets thousands of them a second that differ in token and carry alone.
+
+        A site's own templates may do with a token what they like, so each page of theirs is rendered.
+        """
+        assert self._mould is not None
+        shown = replace(
+            verdict,
+            token=_TOKEN,
+            carry=_CARRY,
+            lifetime=int(verdict.lifetime),
+            remaining=int(verdict.remaining),
+            retry_after=math.ceil(verdict.retry_after),
+            length=_as_shown(verdict.length),
+        )
+        before, between, after = self._mould(shown, language)
+        return b"".join((before, verdict.token.encode(), between, verdict.carry.encode(), after))
+
+    def _cast(self, shown: Show, language: str) -> tuple[bytes, bytes, bytes]:
+        """What stands before the token, between it and the carry, and behind."""
+        before, _, rest = self._interstitial(shown, language, None, "").partition(_TOKEN.encode())
+        between, _, after = rest.partition(_CARRY.encode())
+        return before, between, after
 
     def refuse(self, verdict: Refuse, request: Request) -> Response:
         """The page that says why there is no way on from here, and what to do instead."""
@@ -122,7 +158,7 @@ class Page:
         fields += self._html_fields(body, in_frame(request))
         return Response(verdict.status, fields, body, verdict.closing)
 
-    def _interstitial(self, verdict: Show, request: Request, language: str) -> bytes:
+    def _interstitial(self, verdict: Show, language: str, action: str | None, download: str) -> bytes:
         challenge = verdict.challenge
         return self._render(
             "challenge.html",
@@ -133,9 +169,9 @@ class Page:
             notice=NOTICES.get(verdict.reason, ""),
             trouble=verdict.reason in _TROUBLE,
             retry_after=math.ceil(verdict.retry_after),
-            action=target(request) if needs_action(request) else None,
+            action=action,
             texts=_texts(challenge),
-            download=_file_name(challenge, request),
+            download=download,
         )
 
     def _message(self, verdict: Refuse, request: Request, language: str) -> bytes:
@@ -260,3 +296,8 @@ def _file_name(challenge: Challenge | None, request: Request) -> str:
     if family != "audio" or "sec-fetch-mode" in request.headers:
         return ""
     return f"recording.{form.removeprefix('x-')}" if form.removeprefix("x-").isalnum() else "recording"
+
+
+def _as_shown(count: int) -> int:
+    """A number of bytes that looks the same to people."""
+    return min(round(count, -3), 999_999) if 1000 <= count < 1_000_000 else count
