@@ -19,7 +19,7 @@ from .page import Page, Response
 from .protocols import Headers, Reason, Request, StoreError
 from .routes import strip_prefix
 from .settings import Options, Settings
-from .threads import in_thread
+from .threads import in_thread, settled
 
 #: Set in the scope of a request that was solved, so that another gate further in does not ask again.
 DELIVERED = "gatepost.delivered"
@@ -126,7 +126,10 @@ class GatepostMiddleware:
             return body
         if isinstance(effect, Draw):
             drawn = gate.draw(effect)
-            return await in_thread(gate.drawn, drawn) if isinstance(drawn, Future) else drawn
+            if not isinstance(drawn, Future):
+                return drawn
+            late = gate.late
+            return drawn.result() if await settled(drawn, late.retry_after) else late
         if isinstance(effect, Claiming) and gate.store.blocking:
             # Not to be left half known: a cancellation waits until the store has answered.
             with anyio.CancelScope(shield=True):

@@ -17,7 +17,7 @@ from .form import PREFIX
 from .intake import Buffer, Intake, Pace
 from .protocols import Request
 from .settings import KIB, Settings
-from .threads import in_thread
+from .threads import in_thread, on_asyncio
 
 _Result = TypeVar("_Result")
 
@@ -59,7 +59,7 @@ def begin(receive: Receive) -> tuple[Message | None, Awaitable[Message] | None]:
     Nearly always it is there. Then no task switches and no timer is made, which would cost more than all the rest.
     """
     awaitable = receive()
-    if "trio" in sys.modules and not _on_asyncio():
+    if "trio" in sys.modules and not on_asyncio():
         # Scopes must nest there, so one cannot be opened once the receive has begun, which may have one of its own.
         return None, awaitable
     iterator = awaitable.__await__()
@@ -68,14 +68,6 @@ def begin(receive: Receive) -> tuple[Message | None, Awaitable[Message] | None]:
     except StopIteration as stop:
         return stop.value, None
     return None, _resume(iterator, waiting_for)
-
-
-def _on_asyncio() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def ours_at_once(message: Message) -> bool | None:
@@ -93,7 +85,7 @@ async def peek(receive: Receive, first: Message | None, pending: Awaitable[Messa
     :param timeout: seconds that this may take.
     """
     messages: list[Message] = [] if first is None else [first]
-    if not _on_asyncio():
+    if not on_asyncio():
         with anyio.move_on_after(timeout):
             return Seen(messages, await _look(messages, receive, pending))
         return Seen(messages, ours=False, slow=True)

@@ -172,13 +172,17 @@ class Gate:
         """:class:`Busy` if it is known at once that :meth:`draw` has nothing for anyone."""
         return self.pool.short(order)
 
-    @staticmethod
-    def drawn(future: Future[Drawn]) -> Challenge | Busy:
+    @property
+    def late(self) -> Busy:
+        """What a request gets for which a drawing has taken too long: it waits no longer than this says."""
+        return Busy(_DRAW_TIMEOUT)
+
+    def drawn(self, future: Future[Drawn]) -> Challenge | Busy:
         """Wait for a drawing; blocks."""
         try:
-            return future.result(_DRAW_TIMEOUT)
+            return future.result(self.late.retry_after)
         except FutureTimeout:
-            return Busy(_DRAW_TIMEOUT)
+            return self.late
 
     # --- what the parts ask for ---
 

@@ -30,6 +30,10 @@ log = logging.getLogger("gatepost")
 
 IDLE = 1.0  # seconds between two looks at whether the thread is still needed
 _SHORTEST_REST = 0.002  # seconds
+# After a drawing the thread sleeps for so many times as long, up to so many seconds. While it draws, every system call
+# of an event loop costs that loop the lock that threads share, for as long as the drawing lasts or for 5 ms.
+_REST = 3.0
+_LONGEST_REST = 0.02
 
 Key = tuple[str, int, str]
 Drawn = Challenge | Busy
@@ -215,7 +219,7 @@ class Pool:
                     self._wake.wait(self._rest())
                     task = self._next()
             if task is not None:
-                self._draw(task)
+                time.sleep(min(_LONGEST_REST, _REST * self._draw(task)))
             elif time.monotonic() - looked >= IDLE:
                 if not self._still_needed():
                     return
@@ -243,7 +247,8 @@ class Pool:
             return _Task(key, shelf.waited, self._reserve, price)
         return _Task(key, shelf.anyone, self._budget, price)
 
-    def _draw(self, task: _Task) -> None:
+    def _draw(self, task: _Task) -> float:
+        """Draw, and hand out what was drawn; the processor time that it took."""
         kind, level, locale = task.key
         drawn: Drawn
         started = self._timer()
@@ -265,6 +270,7 @@ class Pool:
                 task.recipient.append(drawn)
         if isinstance(task.recipient, Future):
             task.recipient.set_result(drawn)
+        return taken
 
     def _still_needed(self) -> bool:
         if self._needed():

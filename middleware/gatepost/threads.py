@@ -1,8 +1,11 @@
-"""Worker threads for the ASGI side."""
+"""Worker threads for the ASGI side, and waiting for what other threads make."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_here
 from typing import TypeVar
 
 import anyio
@@ -24,3 +27,24 @@ async def in_thread(function: Callable[..., _Result], *args: object) -> _Result:
         limiter = anyio.CapacityLimiter(_THREADS)
         _limiter.set(limiter)
     return await anyio.to_thread.run_sync(function, *args, limiter=limiter, abandon_on_cancel=True)
+
+
+def on_asyncio() -> bool:
+    """Whether this runs in an event loop of asyncio."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def settled(future: Future[_Result], timeout: float) -> bool:
+    """Wait until a thread has set this future, for so many seconds at most; whether it has.
+
+    In asyncio no thread has to wait for it: as many as there are requests would make the event loop wait for them.
+    """
+    if on_asyncio():
+        await asyncio.wait([asyncio.wrap_future(future)], timeout=timeout)
+    else:
+        await in_thread(wait_here, [future], timeout)
+    return future.done()
