@@ -36,15 +36,13 @@ check: $(VENV)/.installed-test
 	MYPYPATH=examples/guestbook $(BIN)/mypy examples/workers
 	$(BIN)/mypy tests/*.py tools/messages.py
 
-bench: $(VENV)/.installed-bench
+bench: $(VENV)/.installed-bench $(VENV)/peers
 	$(BIN)/python -m benchmarks
 
 messages: $(VENV)/.installed-test
 	$(BIN)/python tools/messages.py
 
-# The last package is named like one of its peers, so it gets a folder of its own.
-strength: $(VENV)/.installed-strength
-	$(PIP) --target $(VENV)/peers --no-deps django-simple-captcha
+strength: $(VENV)/.installed-strength $(VENV)/peers
 	$(BIN)/python -m benchmarks.strength
 
 clean:
@@ -57,6 +55,10 @@ $(VENV)/.installed-%: pyproject.toml | $(VENV)/.made
 	@echo 'Installing gatepost[$*] into $(VENV) ...'
 	$(PIP) --editable '.[$*]'
 	@touch $@
+
+# Its package is named like that of another generator, so it gets a folder of its own.
+$(VENV)/peers: | $(VENV)/.made
+	$(PIP) --target $@ --no-deps django-simple-captcha
 
 # A stamp and not the folder, since a failed start leaves the folder behind.
 $(VENV)/.made:

@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable
 
-from . import carrying, passing_asgi, passing_wsgi, showing, submitting, verifying
+from . import carrying, drawing, flood, passing_asgi, passing_wsgi, showing, submitting, verifying
 from .timing import Plan
 
 SUBJECTS: dict[str, tuple[Callable[[Plan], None], str]] = {
@@ -18,6 +18,8 @@ SUBJECTS: dict[str, tuple[Callable[[Plan], None], str]] = {
     "carry": (carrying.run, "packing and delivering what was sent"),
     "page": (showing.run, "rendering pages and drawing pictures"),
     "requests": (submitting.run, "whole submissions and answers"),
+    "pictures": (drawing.run, "pictures and recordings, beside other generators"),
+    "flood": (flood.run, "a real server under a flood"),
 }
 
 
