@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable
 
-from . import carrying, drawing, flood, passing_asgi, passing_wsgi, showing, submitting, verifying
+from . import carrying, drawing, flood, passing_asgi, passing_wsgi, pooling, showing, submitting, verifying
 from .timing import Plan
 
 SUBJECTS: dict[str, tuple[Callable[[Plan], None], str]] = {
@@ -19,6 +19,7 @@ SUBJECTS: dict[str, tuple[Callable[[Plan], None], str]] = {
     "page": (showing.run, "rendering pages and drawing pictures"),
     "requests": (submitting.run, "whole submissions and answers"),
     "pictures": (drawing.run, "pictures and recordings, beside other generators"),
+    "pool": (pooling.run, "the first challenges, many at once, and what drawing costs"),
     "flood": (flood.run, "a real server under a flood"),
 }
 

@@ -53,7 +53,7 @@ class Watch:
 
     def figures(self, gate: Gate | None) -> dict[str, Any]:
         """What was seen since the last time, in seconds, and bytes of memory."""
-        used, drawing, lags = time.process_time(), _drawing(), sorted(self._lags)
+        used, drawing, lags = time.process_time(), drawing_time(), sorted(self._lags)
         found = {
             "used": used - self._used,
             "drawing": drawing - self._drawing,
@@ -65,7 +65,7 @@ class Watch:
         return found
 
 
-def _drawing() -> float:
+def drawing_time() -> float:
     """Processor time of the pool's thread so far, in seconds."""
     for thread in threading.enumerate():
         if thread.name == "gatepost-pool" and thread.ident is not None:

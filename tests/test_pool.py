@@ -104,6 +104,7 @@ class Bench:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gatepost.pool.IDLE", 0.005)  # how often the thread looks whether it is needed
+    monkeypatch.setattr("gatepost.pool.LONGEST_REST", 0.0)  # after a drawing, for the sake of others
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ _SHORTEST_REST = 0.002  # seconds
 # After a drawing the thread sleeps for so many times as long, up to so many seconds. While it draws, every system call
 # of an event loop costs that loop the lock that threads share, for as long as the drawing lasts or for 5 ms.
 _REST = 3.0
-_LONGEST_REST = 0.02
+LONGEST_REST = 0.02
 
 Key = tuple[str, int, str]
 Drawn = Challenge | Busy
@@ -213,13 +213,14 @@ class Pool:
     def _run(self) -> None:
         looked = time.monotonic()
         while True:
+            started = self._timer()
             with self._wake:
                 task = self._next()
                 if task is None:
                     self._wake.wait(self._rest())
                     task = self._next()
             if task is not None:
-                time.sleep(min(_LONGEST_REST, _REST * self._draw(task)))
+                time.sleep(min(LONGEST_REST, _REST * self._draw(task, started)))
             elif time.monotonic() - looked >= IDLE:
                 if not self._still_needed():
                     return
@@ -247,11 +248,10 @@ class Pool:
             return _Task(key, shelf.waited, self._reserve, price)
         return _Task(key, shelf.anyone, self._budget, price)
 
-    def _draw(self, task: _Task) -> float:
-        """Draw, and hand out what was drawn; the processor time that it took."""
+    def _draw(self, task: _Task, started: float) -> float:
+        """Draw, and hand out what was drawn; the processor time that it took since the thread began to look for it."""
         kind, level, locale = task.key
         drawn: Drawn
-        started = self._timer()
         try:
             drawn = self._kinds[kind].draw(level, locale)
             if not drawn.answer:
