@@ -54,6 +54,21 @@ def test_i2_pieces_are_joined(split: str, backend: str) -> None:
     assert probe.messages == [{"type": "http.request", "body": b"".join(SPLITS[split]), "more_body": False}]
 
 
+def test_body_that_is_here_needs_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the look at an urlencoded body has brought is read without the timer that waiting for more needs."""
+
+    def timer(seconds: float) -> None:
+        raise AssertionError(f"set a timer of {seconds} s")
+
+    gate = gated(Probe())
+    monkeypatch.setattr("anyio.fail_after", timer)
+    page = call(gate, None, pieces(ORIGINAL))
+    assert page.status == 429
+    assert b'name="gatepost_carry"' in page.body
+    with pytest.raises(AssertionError, match="set a timer"):
+        call(gate, None, pieces(ORIGINAL, b"&more=yes"))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("at", range(17))
 def test_answer_is_known_wherever_it_is_cut(at: int, backend: str) -> None:

@@ -8,7 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from types import SimpleNamespace
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from gatepost import Challenge, Media
 from gatepost.effects import Busy, Draw
 from gatepost.pool import Drawn, Pool
 from gatepost.testing import ManualClock
+from gatepost.threads import settled
 from twins import ANSWER, Twin
 
 TwinOf = Callable[..., Twin]
@@ -480,6 +483,39 @@ def test_one_thread_however_many_ask(bench_of: BenchOf) -> None:
     assert threading.active_count() == before + 1
     assert bench.pool._thread is not None
     assert bench.pool._thread.daemon
+
+
+def test_i8_thread_rests_after_each_drawing(bench_of: BenchOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a drawing the thread sleeps for three times as long, up to a limit, so that others have their turn."""
+    rests: list[float] = []
+    timing = SimpleNamespace(monotonic=time.monotonic, sleep=rests.append)
+    monkeypatch.setattr("gatepost.pool.LONGEST_REST", 0.02)
+    monkeypatch.setattr("gatepost.pool.time", timing)
+    bench = bench_of(rate=50, size=100)
+    for takes in (0.001, 0.005, 0.3):
+        bench.kind.takes = takes
+        bench.clock.tick(30)
+        assert bench.got(waited=99)
+    until(lambda: any(rest == 0.02 for rest in rests))
+    assert rests[0] == pytest.approx(0.003)
+    assert max(rests) == 0.02
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_request_that_leaves_harms_no_drawing(backend: str) -> None:
+    """A request that stops waiting for a drawing leaves it to be made, and one that is not made ends the waiting."""
+    future: Future[int] = Future()
+    assert not future.cancelled()
+
+    async def wait() -> tuple[bool, bool]:
+        with anyio.move_on_after(0) as scope:
+            await settled(future, DEADLINE)
+        late = await settled(future, 0.001)
+        return scope.cancelled_caught, late
+
+    assert anyio.run(wait, backend=backend) == (True, False)
+    future.set_result(1)
+    assert anyio.run(settled, future, DEADLINE, backend=backend)
 
 
 # --- kinds that fail ---
