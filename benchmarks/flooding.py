@@ -21,7 +21,6 @@ from .traffic import Sent, form_post
 
 _TICK = 0.001  # seconds between two looks at what is due
 _SETTLE = 2.0  # seconds that answers may still take after the last request
-_BLOCK = 16  # so many connections in a /16 of the benchmark range, for addresses that come only once
 
 
 @dataclass(frozen=True)
