@@ -22,7 +22,7 @@ class Listener(AudioKind):
         super().__init__()
         self.answers: dict[bytes, str] = {}
 
-    def draw(self, level: int, locale: str) -> Challenge:
+    def draw(self, level: int = 1, locale: str = "") -> Challenge:
         challenge = super().draw(level, locale)
         self.answers[challenge.media.content] = challenge.answer
         return challenge

@@ -35,12 +35,13 @@ waits = st.builds(
 )
 
 
-@given(st.lists(waits, min_size=2, max_size=4))
-def test_page_from_a_mould_is_the_page(shown: list[Show]) -> None:
+@given(st.lists(st.tuples(waits, st.sampled_from(["en", "de", "ar"])), min_size=2, max_size=4))
+def test_page_from_a_mould_is_the_page(shown: list[tuple[Show, str]]) -> None:
     """Pages without a challenge are made of few moulds, and each is as if it had been rendered for itself alone."""
-    for number, one in enumerate(shown):
+    for number, (one, language) in enumerate(shown):
         mine = replace(one, token=f"token{number}", carry=f"carry{number}", remaining=int(one.remaining))
-        assert PAGE.show(mine, request()).body == PAGE._interstitial(mine, None)
+        body = PAGE.show(mine, request(accept_language=language)).body
+        assert body == PAGE._interstitial(mine, language, None, "")
 
 
 def test_flood_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,9 +50,9 @@ def test_flood_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rendered: list[Show] = []
     render = page._interstitial
 
-    def counted(one: Show, action: str | None) -> bytes:
+    def counted(one: Show, *rest: Any) -> bytes:
         rendered.append(one)
-        return render(one, action)
+        return render(one, *rest)
 
     monkeypatch.setattr(page, "_interstitial", counted)
     for number in range(1000):

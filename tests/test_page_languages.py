@@ -270,7 +270,7 @@ def test_recording_is_in_the_visitor_s_language(twin_of: Callable[..., Twin]) ->
             super().__init__()
             self.spoken: dict[bytes, str] = {}
 
-        def draw(self, level: int, locale: str) -> Challenge:
+        def draw(self, level: int = 1, locale: str = "") -> Challenge:
             challenge = super().draw(level, locale)
             self.spoken[challenge.media.content] = challenge.language
             return challenge
