@@ -174,7 +174,7 @@ def test_events(twin_of: TwinOf) -> None:
     twin.send(body=ORIGINAL)
     told = [(event.name, event.reason) for event in events]
     assert told[:5] == [
-        ("engaged", "2 submissions in 60 s"),
+        ("engaged", "2 submissions in 60 s, threshold 1"),
         ("challenged", "rule-engaged"),
         ("challenged", "wrong"),
         ("delivered", "solved"),

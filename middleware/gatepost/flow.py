@@ -34,11 +34,11 @@ from .effects import (
 from .form import ANSWER_LIMIT, BODY_LIMIT, URLENCODED, AnswerForm, parse
 from .guard import Alias, Demand, Guard
 from .interstitial import UNREAD, Case, Interstitials, Steps
-from .judge import Judgement, judge
+from .judge import Judgement, judge, kind_of
 from .negotiate import wants_json
 from .origin import Provenance, Trust, formlike, judge_trust
 from .permits import Permits
-from .protocols import Claim, Reason, Request, StoreError
+from .protocols import Claim, Event, Reason, Request, StoreError
 from .settings import Settings
 from .tokens import FORM, HEADER, Token, Tokens, digest, new_id, path_digest
 
@@ -82,7 +82,7 @@ class Flow:
     def submit(self, guard: Guard, request: Request, demand: Demand) -> Steps:
         """A submission that the meter has counted, and of which a challenge is demanded."""
         if (yield from self._permitted(guard, request)):
-            guard.note(Reason.PERMIT)
+            guard.permitted(self._settings.clock(), self._client(guard, request))
             return Pass(Reason.PERMIT)
         client = self._client(guard, request)
         case = Case(guard, request, client, self._new_lineage(guard, request, demand))
@@ -183,7 +183,7 @@ class Flow:
             return self._pages.away(mine)
         if judgement.reason is Reason.SOLVED:
             guard.uncount(request, demand)
-            guard.delivered(Reason.SOLVED, self._settings.clock(), case.client, late=not token.counted)
+            self._handed_over(mine, Reason.SOLVED, late=not token.counted)
             return Pass(Reason.SOLVED)
         # The client still has the request: one that was delivered or has ended is a new submission from here on.
         over = judgement.reason in (Reason.ALREADY_SENT, Reason.ENDED)
@@ -320,10 +320,19 @@ class Flow:
             yield Drop(token.submission)
         # What came in through a calm gate has just been counted.
         late = not token.counted and reason is Reason.SOLVED
-        guard.delivered(reason, self._settings.clock(), case.client, late=late)
+        self._handed_over(case, reason, late=late)
         uses = guard.rule.permit_uses
         cookie = self._permit(case, uses) if uses and reason is Reason.SOLVED else ""
         return Deliver(rebuild(case.request.headers, carry.head, case.trust), body, token.submission, cookie)
+
+    def _handed_over(self, case: Case, reason: Reason, *, late: bool) -> None:
+        """Tell of a delivery. What was solved for it is known where something was."""
+        token, now = case.token, self._settings.clock()
+        kind, level = (kind_of(token, case.guard.kinds), token.level) if reason is Reason.SOLVED else ("", 0)
+        waited = max(0.0, now - token.first / 1000)  # another host's clock may be ahead
+        case.guard.delivered(
+            Event("delivered", case.guard.rule.name, now, reason.value, case.client, level, kind, waited), late=late
+        )
 
     def _spent(self, token: Token) -> Reason:
         """Why a nonce could not be claimed: used, or the store turned out at the claim to be another one."""

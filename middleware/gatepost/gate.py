@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any
+from typing import Any, cast
 
 from .challenges import make_kinds
 from .effects import Busy, Claiming, Delivered, Draw, Drop, Effect, Fetch, Holds, Keep, Limit, ReadBody
@@ -21,10 +21,13 @@ from .intake import Buffer
 from .languages import asked, spoken
 from .permits import Permits
 from .pool import Drawn, Pool
-from .protocols import Challenge, Event, Headers, Kind, Mode, State
+from .protocols import Challenge, Event, Headers, Kind, Mode, State, Store
+from .reports import Reports, Watcher
 from .routes import Routes
 from .settings import Settings
 from .stores import Front, make_store
+from .ticker import Ticker
+from .timed import TimedKind, TimedStore
 from .tokens import Token, Tokens
 
 log = logging.getLogger("gatepost")
@@ -49,7 +52,10 @@ class Gate:
         self.routes = Routes(settings.rules)
         self._kinds: dict[str, Kind] = {}
         kinds = [make_kinds(rule.challenge, self._kinds) for rule in settings.rules]
-        self._shared = make_store(settings)
+        self._reports = Reports(settings.on_event)
+        shared = make_store(settings)
+        self._timed = None if shared is None else TimedStore(shared, self._reports)
+        self._shared = cast(Store | None, self._timed)  # it has all that a store has
         self._set_up(kinds)
         _gates.add(self)
 
@@ -61,12 +67,13 @@ class Gate:
         self.buffer = Buffer(settings.buffer_limit)
         self._strangers_told = False
         self._started = settings.clock()
+        report = self._reports.event
         self.guards = [
-            Guard(rule, mine, settings, self.alias, self._filler(rule.mode, next(iter(mine.values()))), self._report)
+            Guard(rule, mine, settings, self.alias, self._filler(rule.mode, next(iter(mine.values()))), report)
             for rule, mine in zip(settings.rules, kinds, strict=True)
         ]
         self.pool = Pool(
-            self._kinds,
+            {name: TimedKind(kind, self._reports) for name, kind in self._kinds.items()},
             size=settings.pool_size,
             rate=settings.render_rate,
             clients=settings.clients_size,
@@ -78,9 +85,20 @@ class Gate:
         )
         #: Tells other processes what this one counts, where a store is shared.
         self.exchange = Exchange(self.store, lambda: self.guards, settings)
-        if self._shared is not None:
+        self._ticker = Ticker(self._tick, self._rest)
+        self._share()
+
+    def _share(self) -> None:
+        """Let the first submission, and the first one after a rest, start what works in the background."""
+        if self._shared is not None or self._reports.ticking:
             for guard in self.guards:
-                guard.share(self.exchange.start)
+                guard.share(self._stir)
+
+    def _stir(self) -> None:
+        if self._shared is not None:
+            self.exchange.start()
+        if self._reports.ticking:
+            self._ticker.start()
 
     def reset(self) -> None:
         """Forget all that was counted and claimed. A forked process does this: what it inherited is its parent's."""
@@ -88,8 +106,21 @@ class Gate:
         if forget is not None:
             forget()
         self._set_up([dict(guard.kinds) for guard in self.guards])
+        self._reports.forked()
 
     # --- to look at ---
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell this one, from now on, of what happens: see :class:`gatepost.metrics.GateMetrics`."""
+        self._reports.add(watcher)
+        self._share()
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """How many bodies are kept, and their bytes: of a shared store as they were about a second ago."""
+        bodies, size = self.store.local.kept()
+        shared = self._timed.bodies if self._timed is not None else (0, 0)
+        return bodies + shared[0], size + shared[1]
 
     def stats(self) -> Mapping[str, RuleStats]:
         """For each rule by name its state, rate and counts. Changes nothing."""
@@ -166,7 +197,10 @@ class Gate:
 
     def draw(self, order: Draw) -> Drawn | Future[Drawn]:
         """A challenge, or :class:`Busy`, or a future of either; does not block."""
-        return self.pool.take(order)
+        drawn = self.pool.take(order)
+        if isinstance(drawn, Busy):
+            self._reports.denied(order.kind)
+        return drawn
 
     def short(self, order: Draw) -> Busy | None:
         """:class:`Busy` if it is known at once that :meth:`draw` has nothing for anyone."""
@@ -211,17 +245,19 @@ class Gate:
             needed = needed or always or guard.meter.near(now)
         return self.store.sweep() or needed
 
-    def _report(self, event: Event) -> None:
-        if self.settings.on_event is not None:
-            try:
-                self.settings.on_event(event)
-            except Exception:
-                log.exception("The 'on_event' callable failed at %r.", event.name)
+    def _tick(self) -> bool:
+        self._reports.tick()
+        now = self.settings.clock()
+        return self.store.away or any(guard.meter.level(now) or guard.meter.rate(now) for guard in self.guards)
+
+    def _rest(self) -> None:
+        for guard in self.guards:
+            guard.rest()
 
     def _lost(self, why: str) -> None:
         """The shared store was lost (``why`` says how), or is back."""
         name = "store-lost" if why else "store-back"
-        self._report(Event(name, "", self.settings.clock(), why))
+        self._reports.event(Event(name, "", self.settings.clock(), why))
         if why:
             self.exchange.start()  # which brings it back
 

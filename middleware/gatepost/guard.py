@@ -13,7 +13,7 @@ from typing import Any
 
 from .meter import ClientMeters, Meter, Share
 from .protocols import Event, Kind, Mode, Reason, Request, State, Sums, Totals
-from .rules import Bound
+from .rules import Bound, Rate
 from .settings import Settings
 
 log = logging.getLogger("gatepost")
@@ -131,7 +131,7 @@ class Guard:
         if not demand.level or self._exempt(request):
             return None
         if self.rule.mode is Mode.OBSERVE:
-            self._observed(request, demand.reason)
+            self._observed(request, demand)
             return None
         with self._lock:
             self._held += 1
@@ -253,38 +253,47 @@ class Guard:
         with self._lock:
             self._reasons[reason.value] += 1
 
-    def challenged(self, reason: Reason, now: float, client: str) -> None:
-        """An interstitial went out."""
+    def challenged(self, reason: Reason, now: float, client: str, kind: str = "", level: int = 0) -> None:
+        """An interstitial went out.
+
+        :param kind: of the challenge in it; empty if it holds none.
+        """
         with self._lock:
             self._reasons[reason.value] += 1
             self._challenged += 1
-        self._report(Event("challenged", self.rule.name, now, reason.value, client))
+        name = "challenged" if kind else "deferred"
+        self._report(Event(name, self.rule.name, now, reason.value, client, level, kind))
 
-    def delivered(self, reason: Reason, now: float, client: str, late: bool = False) -> None:
+    def delivered(self, event: Event, late: bool = False) -> None:
         """A submission that had been held was handed to the application.
 
         :param late: it had not counted for the rule so far, and does now.
         """
         if late:
-            self.meter.count(now)
+            self.meter.count(event.at)
             with self._lock:
                 self._alone -= 1
         with self._lock:
-            self._reasons[reason.value] += 1
+            self._reasons[event.reason] += 1
             self._delivered += 1
-        self._report(Event("delivered", self.rule.name, now, reason.value, client))
+        self._report(event)
+
+    def permitted(self, now: float, client: str) -> None:
+        """A permit let a submission pass."""
+        self.note(Reason.PERMIT)
+        self._report(Event("permitted", self.rule.name, now, Reason.PERMIT.value, client))
 
     def refused(self, reason: Reason, now: float, client: str) -> None:
         """A request was answered with a page that holds no challenge."""
         self.note(reason)
         self._report(Event("refused", self.rule.name, now, reason.value, client))
 
-    def _observed(self, request: Request, reason: Reason) -> None:
+    def _observed(self, request: Request, demand: Demand) -> None:
         self.note(Reason.WOULD_CHALLENGE)
         client = self.client(request)
         alias = self._alias(client) if client else ""
-        log.info("Rule %r would have challenged client %s (%s).", self.rule.name, alias or "unknown", reason.value)
-        self._report(Event("observed", self.rule.name, self._settings.clock(), Reason.WOULD_CHALLENGE.value, alias))
+        now = self._settings.clock()
+        self._report(Event("observed", self.rule.name, now, demand.reason.value, alias, demand.level))
 
     def stats(self, now: float) -> RuleStats:
         """The counts so far. Changes nothing."""
@@ -307,26 +316,23 @@ class Guard:
 
     def _changed(self, state: State, at: float, rate: float) -> None:
         rule = self.rule
-        cause = f"{rate:.0f} submissions in {rule.above[0].period:g} s"
         if state is State.ENGAGED:
+            cause = _counted(rate, rule.above[0])
             self._cause = cause if rate > rule.above[0].count else f"by others or by hand; {cause}"
-            log.warning("Rule %r is engaged: %s, threshold %d.", rule.name, self._cause, rule.above[0].count)
-            self._report(Event("engaged", rule.name, at, cause))
+            self._report(Event("engaged", rule.name, at, self._cause, level=max(1, self.meter.level(at))))
         else:
             by_hand = rate >= rule.below[0]
-            cause = "released by hand" if by_hand else f"under {rule.below[0]:g} for {rule.hold:g} s"
-            log.warning("Rule %r is calm again: %s.", rule.name, cause)
+            cause = "by hand" if by_hand else f"under {rule.below[0]:g} for {rule.hold:g} s"
             self._report(Event("released", rule.name, at, cause))
 
     def _client_changed(self, client: str, state: State, at: float, rate: float) -> None:
-        alias = self._alias(client)
-        cause = f"{rate:.0f} submissions in {self.rule.above_per_client[0].period:g} s"
-        if state is State.ENGAGED:
-            log.info("Rule %r is engaged for client %s alone: %s.", self.rule.name, alias, cause)
-            self._report(Event("engaged", self.rule.name, at, cause, alias))
-        else:
-            log.info("Rule %r is calm again for client %s.", self.rule.name, alias)
-            self._report(Event("released", self.rule.name, at, cause, alias))
+        name, level = ("engaged", 1) if state is State.ENGAGED else ("released", 0)
+        cause = _counted(rate, self.rule.above_per_client[0])
+        self._report(Event(name, self.rule.name, at, cause, self._alias(client), level))
+
+
+def _counted(rate: float, above: Rate) -> str:
+    return f"{rate:.0f} submissions in {above.period:g} s, threshold {above.count}"
 
 
 def _looks_proxied(request: Request) -> bool:

@@ -134,7 +134,8 @@ class Interstitials:
             data=challenge.data if challenge else b"",
             known=True,
         )
-        guard.challenged(reason, now / 1000, case.client)
+        shown, demanded = (kind, level) if challenge else ("", 0)
+        guard.challenged(reason, now / 1000, case.client, shown, demanded)
         head = case.carry.head if case.carry is not None else None
         return Show(
             reason=reason,

@@ -314,11 +314,22 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened, for ``on_event``.
+    """One thing that happened, for ``on_event`` and the log. Each comes once.
 
-    ``name`` is ``engaged``, ``released``, ``challenged``, ``delivered``, ``refused``, ``observed``,
-    ``store-lost`` or ``store-back``; ``at`` is seconds
-    since the epoch; ``client`` is a keyed hash that changes daily, or empty.
+    ``name`` is one of
+
+    - ``engaged``, ``released``: a rule, or with ``client`` one client of it; ``reason`` is a sentence for people;
+    - ``challenged``: a challenge of ``kind`` and ``level`` went out;
+    - ``deferred``: a page without a challenge went out, with which the submission can be sent again later;
+    - ``delivered``: a submission that had been held was handed over, ``seconds`` after its first page; where a
+      challenge was solved for it, ``kind`` and ``level`` are that one's;
+    - ``permitted``: a permit let a submission pass;
+    - ``refused``: a request got a page with which nothing can be sent;
+    - ``observed``: a challenge would have gone out, but for the mode;
+    - ``store-lost``, ``store-back``: the shared store; ``rule`` is empty.
+
+    ``at`` is seconds since the epoch. ``reason`` is a :class:`Reason` where nothing else is said. ``client`` is a keyed
+    hash that changes daily, or empty.
     """
 
     name: str
@@ -326,3 +337,6 @@ class Event:
     at: float
     reason: str = ""
     client: str = ""
+    level: int = 0
+    kind: str = ""
+    seconds: float = 0.0

@@ -203,7 +203,8 @@ class Front:
                 return
             self._away_since = self._settings.clock()
         policy = self._settings.on_store_error
-        log.error("The store is lost (%s). Until it is back, on_store_error=%r holds.", error, policy)
+        extra = {"gatepost_event": "store-lost", "gatepost_reason": str(error)}
+        log.error("The store is lost (%s). Until it is back, on_store_error=%r holds.", error, policy, extra=extra)
         self._lost(str(error))
 
     def recover(self) -> bool:
@@ -233,7 +234,8 @@ class Front:
         except StoreError:
             return False
         age = max(0.0, self._settings.clock() - since)
-        log.warning("The store is back after %.1f s; %d claims were written to it.", age, written)
+        extra = {"gatepost_event": "store-back", "gatepost_seconds": age}
+        log.warning("The store is back after %.1f s; %d claims were written to it.", age, written, extra=extra)
         self._lost("")
         return True
 

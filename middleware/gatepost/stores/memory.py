@@ -186,6 +186,11 @@ class MemoryStore:
         with self._lock:
             self._drop(submission)
 
+    def kept(self) -> tuple[int, int]:
+        """How many bodies are kept, and how many bytes they have."""
+        with self._lock:
+            return len(self._kept), self._kept_bytes
+
     def sweep(self) -> bool:
         """See :meth:`gatepost.protocols.Store.sweep`."""
         with self._lock:

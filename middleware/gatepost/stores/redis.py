@@ -265,6 +265,13 @@ class RedisStore:
         body: bytes | None = self._run(lambda client: client.get(self._key("b", submission)))
         return body if self.holds(submission) else None
 
+    def kept(self) -> tuple[int, int]:
+        """How many bodies are kept, and how many bytes they have; for those who watch."""
+        now = self._now()
+        entries = [entry.split(b":", 2) for entry in self._run(lambda client: client.hvals(self._key("kept")))]
+        sizes = [int(size) for until, size, _ in entries if int(until) > now]
+        return len(sizes), sum(sizes)
+
     def drop(self, submission: bytes) -> None:
         """See :meth:`gatepost.Store.drop`."""
         self._run(lambda client: client.delete(self._key("b", submission)))

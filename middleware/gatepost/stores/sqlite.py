@@ -282,6 +282,12 @@ class SqliteStore:
         row = self._run(lambda connection: connection.execute(query, values).fetchone(), writing=False)
         return None if row is None else bytes(row[0])
 
+    def kept(self) -> tuple[int, int]:
+        """How many bodies are kept, and how many bytes they have; for those who watch."""
+        query = "SELECT count(*), coalesce(sum(size), 0) FROM bodies WHERE until > ?"
+        found: tuple[int, int] = self._run(lambda db: db.execute(query, (self._now(),)).fetchone(), writing=False)
+        return found
+
     def drop(self, submission: bytes) -> None:
         """See :meth:`gatepost.Store.drop`."""
         self._run(lambda connection: connection.execute("DELETE FROM bodies WHERE id = ?", (submission,)))
