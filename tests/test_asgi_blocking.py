@@ -10,7 +10,7 @@ import anyio
 import anyio.from_thread
 import pytest
 
-from gatepost import Challenge, Gate, Settings
+from gatepost import Challenge, Event, Gate, Settings
 from gatepost.asgi import GatepostMiddleware
 from gatepost.intake import Intake
 from gatepost.protocols import Claim, Sums, Told, Totals
@@ -83,11 +83,16 @@ def test_i8_store_that_blocks_is_called_in_a_thread(carry_limit: int, backend: s
     assert threading.get_ident() not in store.threads
 
 
+@pytest.mark.parametrize("carry_limit", [5, 5000])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_i4_cancelled_between_claim_and_application(backend: str) -> None:
-    """A request that is cancelled after its claim, before the application: the submission is free, the nonce used."""
+def test_i4_cancelled_between_claim_and_application(backend: str, carry_limit: int) -> None:
+    """A request that is cancelled after its claim, before the application: the submission is free, the nonce used.
+
+    Nothing is told of a delivery, and a body that was kept is still there.
+    """
     probe = Probe()
-    gate, store = blocking_gate(probe)
+    events: list[Event] = []
+    gate, store = blocking_gate(probe, carry_limit=carry_limit, on_event=events.append)
     answer = answer_to(gate, backend)
 
     async def main() -> bool:
@@ -98,12 +103,14 @@ def test_i4_cancelled_between_claim_and_application(backend: str) -> None:
 
     assert run(backend, main) is True
     assert probe.calls == []
+    assert [event.name for event in events] == ["challenged"]
     store.after_claim = None
     fresh = call(gate, None, pieces(answer.body), backend)
     assert (fresh.status, fresh.reason) == (429, "used")
     gate.gate.settings.clock.tick(2)  # type: ignore[attr-defined]
     assert call(gate, None, pieces(fresh.answered().body), backend).status == 200
     assert probe.body == ORIGINAL
+    assert [event.name for event in events] == ["challenged", "challenged", "delivered"]
 
 
 class SlowKind(KnownChallenge):

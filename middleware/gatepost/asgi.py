@@ -10,13 +10,13 @@ import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .asgi_body import Replay, begin, ours_at_once, peek, read_body
-from .effects import Claiming, Deliver, Draw, Effect, Fetch, Gone, Pass, ReadBody, Refuse, Show
+from .effects import Claiming, Deliver, Draw, Drop, Effect, Fetch, Gone, Pass, ReadBody, Refuse, Show
 from .form import URLENCODED
 from .gate import Gate, make_gate
 from .guard import Guard
 from .interstitial import Steps
 from .page import Page, Response
-from .protocols import Headers, Reason, Request, StoreError
+from .protocols import Claim, Headers, Reason, Request, StoreError
 from .routes import strip_prefix
 from .settings import Options, Settings
 from .threads import in_thread, settled
@@ -130,24 +130,28 @@ class GatepostMiddleware:
                 return drawn
             late = gate.late
             return drawn.result() if await settled(drawn, late.retry_after) else late
-        if isinstance(effect, Claiming) and gate.store.blocking:
+        if isinstance(effect, Claiming | Drop) and gate.store.blocking:
             # Not to be left half known: a cancellation waits until the store has answered.
             with anyio.CancelScope(shield=True):
-                return await in_thread(gate.perform, effect)
+                found = await in_thread(gate.perform, effect)
+            if found is Claim.NEW and effect.submission is not None:
+                await self._unless_cancelled(effect.submission)
+            return found
         # A fetch hashes what may be megabytes.
         if gate.store.blocking or isinstance(effect, Fetch):
             return await in_thread(gate.perform, effect)
         return gate.perform(effect)
 
+    async def _unless_cancelled(self, submission: bytes) -> None:
+        """Withdraw a claim if the request was cancelled meanwhile; from here on, nothing waits before the delivery."""
+        try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await in_thread(self.gate.store.withdraw, submission)
+            raise
+
     async def _deliver(self, verdict: Deliver, request: Request, receive: Receive, send: Send) -> None:
-        store = self.gate.store
-        if store.blocking:
-            try:
-                await anyio.lowlevel.checkpoint_if_cancelled()
-            except BaseException:
-                with anyio.CancelScope(shield=True):
-                    await in_thread(store.withdraw, verdict.submission)
-                raise
         fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in verdict.fields]
         scope = {**request.raw, "headers": fields, DELIVERED: True}
         message = {"type": "http.request", "body": verdict.body, "more_body": False}

@@ -134,14 +134,10 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Call the application with the original request: these header fields, this body.
-
-    ``submission`` is withdrawn if the application is not called after all.
-    """
+    """Call the application with the original request: these header fields, this body."""
 
     fields: list[tuple[str, str]] = field(repr=False)
     body: bytes = field(repr=False)
-    submission: bytes
     cookie: str = ""
 
 

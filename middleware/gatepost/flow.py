@@ -323,7 +323,7 @@ class Flow:
         self._handed_over(case, reason, late=late)
         uses = guard.rule.permit_uses
         cookie = self._permit(case, uses) if uses and reason is Reason.SOLVED else ""
-        return Deliver(rebuild(case.request.headers, carry.head, case.trust), body, token.submission, cookie)
+        return Deliver(rebuild(case.request.headers, carry.head, case.trust), body, cookie)
 
     def _handed_over(self, case: Case, reason: Reason, *, late: bool) -> None:
         """Tell of a delivery. What was solved for it is known where something was."""

@@ -81,6 +81,7 @@ class Guard:
         self._stirrer: Callable[[], None] | None = None
         self._told: Counter[str] = Counter()
         self._cause = ""
+        self._turn = 0  # of the meter, when its state changed last
 
     # --- deciding ---
 
@@ -321,9 +322,10 @@ class Guard:
             self._cause = cause if rate > rule.above[0].count else f"by others or by hand; {cause}"
             self._report(Event("engaged", rule.name, at, self._cause, level=max(1, self.meter.level(at))))
         else:
-            by_hand = rate >= rule.below[0]
+            by_hand = self.meter.turn != self._turn
             cause = "by hand" if by_hand else f"under {rule.below[0]:g} for {rule.hold:g} s"
             self._report(Event("released", rule.name, at, cause))
+        self._turn = self.meter.turn
 
     def _client_changed(self, client: str, state: State, at: float, rate: float) -> None:
         name, level = ("engaged", 1) if state is State.ENGAGED else ("released", 0)
