@@ -32,6 +32,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy examples/guestbook
+	$(BIN)/mypy examples/observe
 	$(BIN)/mypy examples/pictures
 	MYPYPATH=examples/guestbook $(BIN)/mypy examples/workers
 	$(BIN)/mypy tests/*.py tools/messages.py
