@@ -151,6 +151,19 @@ class StoreContract:
         assert store.read(SUBMISSION) is None
         assert not store.holds(SUBMISSION)
 
+    def test_kept_bodies_are_counted(self, store: Claims, now: int, clock: ManualClock) -> None:
+        """The store tells how many bodies it keeps, and how many bytes, for those who watch."""
+        kept = getattr(store, "kept")  # noqa: B009 - not every store has it
+        assert kept() == (0, 0)
+        for submission, body in ((b"1" * 16, b"x" * 10), (b"2" * 16, b"y" * 25), (b"2" * 16, b"z" * 20)):
+            assert store.keep(submission, body, now + MINUTE, "")
+        assert kept() == (2, 30)
+        store.drop(b"1" * 16)
+        assert kept() == (1, 20)
+        clock.tick(61)
+        store.sweep()
+        assert kept() == (0, 0)
+
     def test_kept_body_expires(self, store: Claims, now: int, clock: ManualClock) -> None:
         """A kept body is gone when its time is up, and a sweep says whether others are left."""
         store.keep(SUBMISSION, b"first", now + MINUTE, "client")

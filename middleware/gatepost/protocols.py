@@ -239,7 +239,8 @@ class Store(Claims, Protocol):
     """Where claims, shared sums and kept bodies live, for several processes.
 
     Every method may block, but not for longer than ``store_timeout``, and may be called in a process that was forked
-    after construction.
+    after construction. A store may also have ``kept()``, which tells the number of kept bodies and of their bytes to
+    those who watch.
 
     :raises StoreError: from every method, when the store cannot answer.
     """
