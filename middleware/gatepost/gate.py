@@ -204,7 +204,10 @@ class Gate:
 
     def short(self, order: Draw) -> Busy | None:
         """:class:`Busy` if it is known at once that :meth:`draw` has nothing for anyone."""
-        return self.pool.short(order)
+        busy = self.pool.short(order)
+        if busy is not None:
+            self._reports.denied(order.kind)
+        return busy
 
     @property
     def late(self) -> Busy:
