@@ -167,8 +167,9 @@ def pool() -> None:
 
 
 def rate() -> None:
-    # Theirs is a minute's: 60 and more are whole numbers a second.
-    assert settings(render_rate=1).render_rate == 1
+    # Theirs is a minute's, ours a second's.
+    for minutely in (1, 30, 60, 600):
+        assert settings(render_rate=minutely / 60).render_rate * 60 == pytest.approx(minutely)
 
 
 SETTINGS: dict[str, Callable[[], None]] = {

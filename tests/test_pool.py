@@ -66,7 +66,7 @@ class Bad(Counting):
 class Bench:
     """A pool with a clock that stands still, a kind that counts, and a word for whether it is needed."""
 
-    def __init__(self, rate: int = 50, size: int = 8, **kinds: Counting) -> None:
+    def __init__(self, rate: float = 50, size: int = 8, **kinds: Counting) -> None:
         self.clock = ManualClock()
         self.kind = Counting()
         self.needed = True
@@ -150,8 +150,8 @@ loads = st.lists(
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from([1, 2, 5, 8, 20, 50]), loads)
-def test_i7_budget_is_never_exceeded(rate: int, load: list[tuple[float, int, float]]) -> None:
+@given(st.sampled_from([1 / 60, 0.5, 1, 2, 5, 8, 20, 50]), loads)
+def test_i7_budget_is_never_exceeded(rate: float, load: list[tuple[float, int, float]]) -> None:
     """Whatever is asked for, in whatever rhythm: one second's worth to begin with, and then so many a second."""
     bench = Bench(rate, size=30)
     # Half of a drawing cannot be had at once, so each half of the smallest budget begins with a whole one.

@@ -157,7 +157,7 @@ NUMBERS: dict[str, tuple[Any, Any]] = {
     "delivered_size": (1, 100_000_000),
     "clients_size": (1, 100_000_000),
     "pool_size": (2, 100_000),
-    "render_rate": (1, 100_000),
+    "render_rate": (0.01, 100_000),
     "hold": (0, 86400),
     "lifetime": (10, 86400),
     "carry_lifetime": (10, 7 * 86400),
@@ -173,6 +173,7 @@ WHOLE = set(NUMBERS) - {
     "min_time",
     "leeway",
     "read_timeout",
+    "render_rate",
     "permit_lifetime",
 }
 

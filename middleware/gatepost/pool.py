@@ -84,7 +84,7 @@ class Pool:
         kinds: Mapping[str, Kind],
         *,
         size: int,
-        rate: int,
+        rate: float,
         clients: int,
         clock: Clock,
         needed: Callable[[], bool],
@@ -100,7 +100,7 @@ class Pool:
         # One half of the drawings is for those who have waited; while nobody waits, anyone may have it.
         self._budget = Budget(rate / 2, clock)
         self._reserve = Budget(rate / 2, clock)
-        self._shares = Limiter(Rate(rate // 8, 1) if rate >= 8 else Rate(1, 8 / rate), clients)
+        self._shares = Limiter(Rate(int(rate // 8), 1) if rate >= 8 else Rate(1, 8 / rate), clients)
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._shelves: dict[Key, _Shelf] = {}

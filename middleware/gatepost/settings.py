@@ -57,7 +57,7 @@ class Settings:
     delivered_size: int = 20_000
     clients_size: int = 10_000
     pool_size: int = 64
-    render_rate: int = 50
+    render_rate: float = 50
     issue_limit: str | Rate = "30/minute"
     failure_limit: str | Rate = "10/minute"
     permit_uses: int = 0
@@ -162,7 +162,7 @@ class Options(TypedDict, total=False):
     delivered_size: int
     clients_size: int
     pool_size: int
-    render_rate: int
+    render_rate: float
     issue_limit: str | Rate
     failure_limit: str | Rate
     permit_uses: int
@@ -196,7 +196,7 @@ _NUMBERS: dict[str, tuple[type, float, float]] = {
     "delivered_size": (int, 1, 100_000_000),
     "clients_size": (int, 1, 100_000_000),
     "pool_size": (int, 2, 100_000),
-    "render_rate": (int, 1, 100_000),
+    "render_rate": (float, 0.01, 100_000),
     "store_timeout": (float, 0.01, 60),
     "sync_interval": (float, 0.01, 60),
 }
