@@ -30,9 +30,11 @@ class BlockingStore(MemoryStore):
         self.threads: set[int] = set()
         self.after_claim: Any = None
 
-    def claim(self, nonce: bytes | None, expires: int, submission: bytes | None, end: int) -> Claim:
+    def claim(
+        self, nonce: bytes | None, expires: int, submission: bytes | None, end: int, store: bytes | None = None
+    ) -> Claim:
         self.threads.add(threading.get_ident())
-        found = super().claim(nonce, expires, submission, end)
+        found = super().claim(nonce, expires, submission, end, store)
         if self.after_claim is not None and submission is not None:
             self.after_claim()
         return found

@@ -30,11 +30,13 @@ class Flaky(SqliteStore):
     away = False
     before_claim: Callable[[], None] = staticmethod(lambda: None)
 
-    def claim(self, nonce: bytes | None, expires: int, submission: bytes | None, end: int) -> Claim:
+    def claim(
+        self, nonce: bytes | None, expires: int, submission: bytes | None, end: int, store: bytes | None = None
+    ) -> Claim:
         self.before_claim()
         if self.away:
             raise StoreError("taken away by the test")
-        return super().claim(nonce, expires, submission, end)
+        return super().claim(nonce, expires, submission, end, store)
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ def test_i4_store_that_turns_out_another_at_the_claim(twin_of: Callable[..., Twi
 
         def claim(self, *_: Any) -> Claim:
             self.renewed = True
-            return Claim.SPENT
+            return Claim.RESTARTED
 
         def identity(self) -> bytes:
             return b"2" * 16 if self.renewed else super().identity()
@@ -149,8 +151,8 @@ def test_i4_store_that_turns_out_another_at_the_claim(twin_of: Callable[..., Twi
 
 def test_i11_connection_of_the_parent_is_not_closed_in_a_fork(store: Flaky) -> None:
     """To let go of an inherited connection would close it, and closing is for the process that opened it."""
-    store.identity()
-    inherited = store._connection
+    store.command("rule", None, "to have the file open")
+    inherited = store._file._writing.connection
     assert inherited is not None
     number = id(inherited)
     del inherited

@@ -48,7 +48,7 @@ def test_right_answer() -> None:
     assert kinds(effects) == [ReadBody, Delivered, Limit, Claiming]
     token = site.gate.tokens.read("form", fields["gatepost_token"])
     assert token is not None
-    assert effects[-1] == Claiming(token.nonce, token.expires, token.submission, token.end)
+    assert effects[-1] == Claiming(token.nonce, token.expires, token.store, token.submission, token.end)
     assert isinstance(verdict, Deliver)
     assert (verdict.body, verdict.cookie) == (ORIGINAL, "")
 
@@ -194,7 +194,7 @@ def test_calm_delivers_whatever_was_answered(change: dict[str, str], after: floa
     token = site.gate.tokens.read("form", fields["gatepost_token"])
     assert token is not None
     assert kinds(effects) == [ReadBody, Delivered, Claiming]
-    assert effects[-1] == Claiming(None, token.expires, token.submission, token.end)
+    assert effects[-1] == Claiming(None, token.expires, token.store, token.submission, token.end)
     assert isinstance(verdict, Deliver)
     assert verdict.body == ORIGINAL
 

@@ -92,6 +92,16 @@ class StoreContract:
         assert store.claim(OTHER_NONCE, expires, None, 0) is untouched
         assert store.delivered(OTHER_SUBMISSION, end) is (Claim.NEW if untouched is Claim.NEW else Claim.DELIVERED)
 
+    def test_i4_claim_compares_the_id_once_more(self, store: Claims, now: int) -> None:
+        """A claim for a token of another id is told so, and claims nothing; for one of this id it is made."""
+        mine, other = store.identity(), bytes(16)
+        claim = (NONCE, now + MINUTE, SUBMISSION, now + MINUTE)
+        assert store.claim(*claim, other) is Claim.RESTARTED
+        assert store.delivered(SUBMISSION, now + MINUTE) is Claim.NEW
+        assert [store.claim(*claim, mine) for _ in range(2)] == [Claim.NEW, Claim.DELIVERED]
+        assert store.claim(*claim, other) is Claim.RESTARTED
+        assert store.identity() == mine
+
     def test_looking_changes_nothing(self, store: Claims, now: int) -> None:
         """To ask whether a submission was delivered does not claim it."""
         assert [store.delivered(SUBMISSION, now + MINUTE) for _ in range(2)] == [Claim.NEW] * 2
@@ -345,6 +355,13 @@ class TestMemoryStore(StoreContract):
         assert (store.identity() == before) is same
         assert store.delivered(SUBMISSION, now + MINUTE) is Claim.DELIVERED
         assert store.claim(NONCE, now + MINUTE, None, 0) is (Claim.SPENT if same else Claim.NEW)
+
+    def test_i4_jump_between_the_look_and_the_claim(self, store: Claims, now: int, clock: ManualClock) -> None:
+        """A claim for a token of before the jump is not made in the store that began after it."""
+        before = store.identity()
+        clock.tick(-3600)
+        assert store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE, before) is Claim.RESTARTED
+        assert store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE, store.identity()) is Claim.NEW
 
     def test_i4_small_steps_back_add_up(self, store: Claims, clock: ManualClock) -> None:
         """Several small steps back count together, since what expired by the latest time is forgotten."""

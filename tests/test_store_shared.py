@@ -6,9 +6,11 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,18 @@ class SharedContract(StoreContract):
         [told] = two.status()
         assert (told.rule, told.cause) == ("rule", "by hand")
 
+    def test_what_was_told_once_is_added_once(self, pair: tuple[Store, Store], clock: ManualClock) -> None:
+        """An exchange that seemed to fail, and is told again under its number, changes no sum and no count."""
+        bucket = int(clock() // 60)
+        mine = _sums(bucket, fresh=3, late=2, counts={"wrong": 2}, teller=b"A" * 8, number=1)
+        for store in pair:
+            [totals] = store.exchange([mine])
+            assert (totals.current, totals.previous) == (3, 2)
+        for teller, number in ((b"A" * 8, 2), (b"B" * 8, 1)):
+            [totals] = pair[0].exchange([_sums(bucket, fresh=1, teller=teller, number=number)])
+        assert (totals.current, totals.previous) == (5, 2)
+        assert pair[0].status()[0].counts == {"wrong": 2}
+
     def test_status_adds_the_counts_of_all(self, pair: tuple[Store, Store], clock: ManualClock) -> None:
         """Outcomes are added up over all processes, and the rate is that of all."""
         bucket = int(clock() // 60)
@@ -178,8 +192,6 @@ class TestSqliteStore(SharedContract):
 
     def test_other_database_stops_the_start(self, path: Path) -> None:
         """An application's own database is not written to."""
-        import sqlite3
-
         with sqlite3.connect(path) as connection:
             connection.execute("CREATE TABLE entries (id)")
         connection.close()
@@ -200,8 +212,6 @@ class TestSqliteStore(SharedContract):
 
     def test_i10_busy_file_is_given_up_in_time(self, store_of: Callable[..., Store], path: Path, now: int) -> None:
         """While another process holds the file, a claim fails with an error, and works again afterwards."""
-        import sqlite3
-
         store = store_of(store_timeout=0.05)
         store.identity()
         other = sqlite3.connect(path, isolation_level=None)
@@ -221,6 +231,96 @@ class TestSqliteStore(SharedContract):
         assert store.identity() != before
         assert path.exists()
         assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
+
+    def test_i9_files_beside_it_are_for_this_user_alone(self, store: Store, path: Path, now: int) -> None:
+        """The log and the index that SQLite makes beside the file are of the same mode."""
+        store.claim(NONCE, now + MINUTE, None, 0)
+        beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+        assert [file.stat().st_mode & 0o777 for file in beside] == [0o600] * 2
+
+    @pytest.mark.parametrize("leave", ["drop", "expire"])
+    def test_i9_nothing_is_left_of_a_body(
+        self, store: Store, path: Path, now: int, clock: ManualClock, leave: str
+    ) -> None:
+        """After a body was delivered, or has expired, no file has any of it."""
+        store.keep(SUBMISSION, b"the password" * 5000, now + MINUTE, "")
+        store.keep(NONCE, b"another one" * 5000, now + 10 * MINUTE, "")
+        store.exchange([])
+        if leave == "drop":
+            store.drop(SUBMISSION)
+        clock.tick(61)
+        store.sweep()
+        files = [file.read_bytes() for file in path.parent.iterdir()]
+        assert not [content for content in files if b"the password" in content]
+        assert [content for content in files if b"another one" in content]
+
+    def test_i4_clock_that_jumps_back_behind_a_sweep_makes_a_new_store(
+        self, store_of: Callable[..., Store], now: int, clock: ManualClock
+    ) -> None:
+        """What a clock far ahead made the store sweep is not new under the same id when the clock is right again."""
+        one, two = store_of(), store_of()
+        before = one.identity()
+        assert one.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE, before) is Claim.NEW
+        clock.tick(86400)
+        two.sweep()
+        clock.tick(-86400)
+        assert one.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE, before) is Claim.RESTARTED
+        two.exchange([])
+        assert before != one.identity() == two.identity()
+
+    def test_i4_step_back_within_the_leeway_forgets_nothing(self, store: Store, now: int, clock: ManualClock) -> None:
+        """What was swept a moment ago is past its time, although the clock has gone back a little since."""
+        store.claim(NONCE, now, SUBMISSION, now)
+        clock.tick(5)
+        store.sweep()
+        clock.tick(-4)
+        assert store.claim(NONCE, now, None, 0) is Claim.SPENT
+        assert store.delivered(SUBMISSION, now) is Claim.FORGOTTEN
+
+    def test_i6_limits_are_bounded(self, store_of: Callable[..., Store], path: Path, clock: ManualClock) -> None:
+        """Of more clients than are to be remembered, a sweep forgets those that were counted first."""
+        store = store_of(clients_size=10)
+        for minute in range(2):
+            for number in range(100):
+                store.limit("issue", f"client {minute} {number}", spend=True)
+            clock.tick(60)
+        clock.tick(-60)
+        store.sweep()
+        connection = sqlite3.connect(path)
+        left = connection.execute("SELECT key FROM limits").fetchall()
+        connection.close()
+        assert len(left) == 40
+        assert all("client 1" in key for [key] in left)
+
+    def test_i10_who_looks_does_not_wait_for_who_writes(
+        self, store_of: Callable[..., Store], path: Path, now: int
+    ) -> None:
+        """While another process holds the file and a thread waits for it, reading goes on."""
+        store = store_of(store_timeout=20)
+        store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(store.claim, b"2" * 16, now + MINUTE, None, 0)
+            assert store.delivered(SUBMISSION, now + MINUTE) is Claim.DELIVERED
+            assert not waiting.done()
+            other.execute("COMMIT")
+            assert waiting.result(10) is Claim.NEW
+        other.close()
+
+    def test_i4_broken_file_is_put_aside_once(self, store_of: Callable[..., Store], path: Path, now: int) -> None:
+        """Of several processes that find the file broken one makes room; the others do not take the new one away."""
+        stores = [store_of() for _ in range(8)]
+        for store in stores:
+            store.claim(os.urandom(16), now + MINUTE, None, 0)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        with path.open("r+b") as file:
+            file.write(b"\0" * 100 + os.urandom(8000))
+        for store in stores:
+            store._file._put_aside(sqlite3.DatabaseError("broken"))  # type: ignore[attr-defined]
+            assert store.claim(NONCE if store is stores[0] else os.urandom(16), now + MINUTE, None, 0) is Claim.NEW
+        assert {store.claim(NONCE, now + MINUTE, None, 0) for store in stores} == {Claim.SPENT}
 
     def test_i10_broken_file_is_put_aside(self, store_of: Callable[..., Store], path: Path, now: int) -> None:
         """A file that turns out broken is put aside; the next claim goes to a new one with another id."""
@@ -303,9 +403,22 @@ class TestRedisStore(SharedContract):
         client = redis.Redis(port=redis_port)
         client.flushall()
         client.close()
-        assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.SPENT
+        assert store.claim(NONCE, now + MINUTE, None, 0, before) is Claim.RESTARTED
         assert store.identity() != before
-        assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
+        assert store.claim(NONCE, now + MINUTE, None, 0, store.identity()) is Claim.NEW
+
+    def test_i10_claim_of_any_id_is_made_in_a_flushed_server(
+        self, store_of: Callable[..., Store], redis_port: int, now: int
+    ) -> None:
+        """What was claimed while the server was away is written to it, even if it has lost what it knew meanwhile."""
+        import redis
+
+        store = store_of()
+        store.identity()
+        client = redis.Redis(port=redis_port)
+        client.flushall()
+        client.close()
+        assert [store.claim(NONCE, now + MINUTE, None, 0) for _ in range(2)] == [Claim.NEW, Claim.SPENT]
 
     def test_i10_refused_delivery_is_not_claimed_by_a_late_server(
         self, store_of: Callable[..., Store], redis_port: int, now: int

@@ -10,7 +10,7 @@ import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .asgi_body import Replay, begin, ours_at_once, peek, read_body
-from .effects import Claiming, Deliver, Draw, Drop, Effect, Fetch, Gone, Pass, ReadBody, Refuse, Show
+from .effects import Claiming, Deliver, Draw, Drop, Effect, Fetch, Gone, Pass, ReadBody, Refuse, Show, Verdict
 from .form import URLENCODED
 from .gate import Gate, make_gate
 from .guard import Guard
@@ -19,6 +19,7 @@ from .page import Page, Response
 from .protocols import Claim, Headers, Reason, Request, StoreError
 from .routes import strip_prefix
 from .settings import Options, Settings
+from .stores.patience import budget
 from .threads import in_thread, settled
 
 #: Set in the scope of a request that was solved, so that another gate further in does not ask again.
@@ -89,20 +90,9 @@ class GatepostMiddleware:
     async def _drive(self, steps: Steps, request: Request, receive: Receive, send: Send) -> None:
         """Run the flow to its verdict, and carry that out."""
         held = [0]  # bytes of the process's buffer that this request has taken
-        store = self.gate.store
-        if not store.ready:
-            await in_thread(store.open)
         try:
-            effect = next(steps)
-            while True:
-                try:
-                    result = await self._perform(effect, request, receive, held)
-                except StoreError as error:
-                    effect = steps.throw(error)
-                else:
-                    effect = steps.send(result)
-        except StopIteration as stop:
-            verdict = stop.value
+            with budget(self.gate.settings.store_timeout):
+                verdict = await self._run(steps, request, receive, held)
         finally:
             self.gate.buffer.shrink(held[0])
             steps.close()
@@ -117,6 +107,23 @@ class GatepostMiddleware:
                 await self._deliver(verdict, request, receive, send)
             case Gone():
                 pass
+
+    async def _run(self, steps: Steps, request: Request, receive: Receive, held: list[int]) -> Verdict:
+        store = self.gate.store
+        if not store.ready:
+            await in_thread(store.open)
+        try:
+            effect = next(steps)
+            while True:
+                try:
+                    result = await self._perform(effect, request, receive, held)
+                except StoreError as error:
+                    effect = steps.throw(error)
+                else:
+                    effect = steps.send(result)
+        except StopIteration as stop:
+            verdict: Verdict = stop.value
+        return verdict
 
     async def _perform(self, effect: Effect, request: Request, receive: Receive, held: list[int]) -> Any:
         gate = self.gate

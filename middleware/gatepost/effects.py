@@ -52,10 +52,14 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Claiming:
-    """Claim a nonce, a submission, or both at once; answered by a :class:`~gatepost.protocols.Claim`."""
+    """Claim a nonce, a submission, or both at once; answered by a :class:`~gatepost.protocols.Claim`.
+
+    ``store`` is the id of the store that the token or permit was issued under.
+    """
 
     nonce: bytes | None
     expires: int
+    store: bytes
     submission: bytes | None = None
     end: int = 0
 

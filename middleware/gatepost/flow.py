@@ -42,6 +42,14 @@ from .protocols import Claim, Event, Reason, Request, StoreError
 from .settings import Settings
 from .tokens import FORM, HEADER, Token, Tokens, digest, new_id, path_digest
 
+# What is said of a claim that failed.
+_REFUSED = {
+    Claim.SPENT: Reason.USED,
+    Claim.DELIVERED: Reason.ALREADY_SENT,
+    Claim.FORGOTTEN: Reason.ALREADY_SENT,
+    Claim.RESTARTED: Reason.RESTARTED,
+}
+
 
 class Flow:
     """The steps of submissions and answers.
@@ -108,7 +116,7 @@ class Flow:
         for use in range(1, permit.uses + 1) if permit is not None else ():
             assert permit is not None
             try:
-                if (yield Claiming(permit.nonce(use), permit.expires)) is Claim.NEW:
+                if (yield Claiming(permit.nonce(use), permit.expires, permit.store)) is Claim.NEW:
                     return True
             except StoreError:
                 return False
@@ -204,9 +212,10 @@ class Flow:
         judgement = judge(token, form, case.guard.rule, case.guard.kinds, self._tokens, now, self._leeway)
         if judgement.burn:
             solved = judgement.reason is Reason.SOLVED
-            found = yield Claiming(token.nonce, token.expires, token.submission if solved else None, token.end)
+            submission = token.submission if solved else None
+            found = yield Claiming(token.nonce, token.expires, token.store, submission, token.end)
             if found is not Claim.NEW:
-                return replace(judgement, reason=self._spent(token) if found is Claim.SPENT else Reason.ALREADY_SENT)
+                return replace(judgement, reason=_REFUSED[found])
         yield from self._count_failure(case, judgement.reason)
         return judgement
 
@@ -257,9 +266,7 @@ class Flow:
         demand = guard.demanded(request, now / 1000)
         if token.store != self._identity():
             self._strangers(token)
-            return (
-                yield from self._pages.reissue(case, Reason.RESTARTED, demand.level if demand else 0, maybe_sent=True)
-            )
+            return (yield from self._again(case, Reason.RESTARTED, demand.level if demand else 0))
         if demand is None:
             demand = guard.admit(request, now / 1000)
             if demand is None:
@@ -272,11 +279,18 @@ class Flow:
         judgement = judge(token, form, guard.rule, guard.kinds, self._tokens, now, self._leeway)
         if judgement.reason is Reason.SOLVED:
             return (yield from self._deliver(case, Reason.SOLVED, token.nonce))
-        reason = judgement.reason
-        if judgement.burn and (yield Claiming(token.nonce, token.expires)) is not Claim.NEW:
-            reason = Reason.USED
+        reason: Reason = judgement.reason
+        if judgement.burn:
+            found = yield Claiming(token.nonce, token.expires, token.store)
+            if found is not Claim.NEW:
+                reason = _REFUSED[found]
         yield from self._count_failure(case, reason)
-        return (yield from self._pages.reissue(case, reason, demand.level, kind=judgement.kind))
+        return (yield from self._again(case, reason, demand.level, judgement.kind))
+
+    def _again(self, case: Case, reason: Reason, level: int, kind: str = "") -> Steps:
+        """A new interstitial; if the store has lost what it knew, it says that this may have been sent already."""
+        restarted = reason is Reason.RESTARTED
+        return (yield from self._pages.reissue(case, reason, level, kind=kind, maybe_sent=restarted))
 
     def _failing(self, case: Case) -> Generator[Effect, Any, float]:
         """For how long this client's answers are not looked at, in seconds."""
@@ -302,17 +316,17 @@ class Flow:
         if carry.head.where is Where.KEPT:
             body = yield Fetch(token.submission, carry.head.sha256)
         if body is None:
-            if nonce is not None and (yield Claiming(nonce, token.expires)) is not Claim.NEW:
-                return (yield from self._pages.reissue(case, Reason.USED, token.level))
+            if nonce is not None:
+                found = yield Claiming(nonce, token.expires, token.store)
+                if found is not Claim.NEW:
+                    return (yield from self._again(case, _REFUSED[found], token.level))
             cookie = self._permit(case, 1) if nonce is not None else ""
             if carry.head.where is Where.KEPT:
                 return (yield from self._pages.gone(case, cookie))
             return self._pages.refuse(case, Reason.NOT_KEPT, 413, cookie=cookie)
-        found = yield Claiming(nonce, token.expires, token.submission, token.end)
-        if found is Claim.SPENT:
-            reason = self._spent(token)
-            restarted = reason is Reason.RESTARTED
-            return (yield from self._pages.reissue(case, reason, token.level, maybe_sent=restarted))
+        found = yield Claiming(nonce, token.expires, token.store, token.submission, token.end)
+        if found in (Claim.SPENT, Claim.RESTARTED):
+            return (yield from self._again(case, _REFUSED[found], token.level))
         if found is not Claim.NEW:
             sent = found is Claim.DELIVERED
             return self._pages.refuse(case, *((Reason.ALREADY_SENT, 409) if sent else (Reason.ENDED, 410)))
@@ -333,10 +347,6 @@ class Flow:
         case.guard.delivered(
             Event("delivered", case.guard.rule.name, now, reason.value, case.client, level, kind, waited), late=late
         )
-
-    def _spent(self, token: Token) -> Reason:
-        """Why a nonce could not be claimed: used, or the store turned out at the claim to be another one."""
-        return Reason.USED if token.store == self._identity() else Reason.RESTARTED
 
     def _permit(self, case: Case, uses: int) -> str:
         rule = case.guard.rule

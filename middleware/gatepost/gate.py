@@ -175,7 +175,7 @@ class Gate:
         store = self.store
         match effect:
             case Claiming():
-                return store.claim(effect.nonce, effect.expires, effect.submission, effect.end)
+                return store.claim(effect.nonce, effect.expires, effect.submission, effect.end, effect.store)
             case Delivered():
                 return store.delivered(effect.submission, effect.end)
             case Limit():

@@ -134,6 +134,8 @@ class Claim(Enum):
     """The submission was delivered before."""
     FORGOTTEN = "forgotten"
     """The submission could have been delivered before: it is older than what the store remembers."""
+    RESTARTED = "restarted"
+    """The store has another id than the one that was compared: it may have forgotten what it knew."""
 
 
 class StoreError(Exception):
@@ -161,6 +163,10 @@ class Sums:
     cause: str
     counts: Mapping[str, int]
     """Outcomes since the last exchange."""
+    teller: bytes = b""
+    """An id of the process, random. What it has told once under a number is not added again."""
+    number: int = 0
+    """Rises with each exchange of this teller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +203,17 @@ class Claims(Protocol):
     def delivered(self, submission: bytes, end: int) -> Claim:
         """``DELIVERED``, ``FORGOTTEN``, or ``NEW`` if this submission can still be delivered. Changes nothing."""
 
-    def claim(self, nonce: bytes | None, expires: int, submission: bytes | None, end: int) -> Claim:
+    def claim(
+        self, nonce: bytes | None, expires: int, submission: bytes | None, end: int, store: bytes | None = None
+    ) -> Claim:
         """Claim a nonce, a submission, or both, in one atomic step; nothing is claimed unless the result is ``NEW``.
 
         What is past its time (and the leeway) is never new.
 
         :param expires: when the token of this nonce expires, in milliseconds.
         :param end: when the submission ends, in milliseconds.
+        :param store: the id that the token was compared with. In the same step it is compared once more, so that
+            nothing is claimed in a store that was flushed meanwhile. ``None``: whatever its id is.
         """
 
     def withdraw(self, submission: bytes) -> None:

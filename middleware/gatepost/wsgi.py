@@ -13,6 +13,7 @@ from .interstitial import Steps
 from .page import Page, Response
 from .protocols import Headers, Reason, Request, StoreError
 from .settings import Options, Settings
+from .stores.patience import budget
 from .wsgi_body import BodyInput, peek, read_body
 
 if TYPE_CHECKING:
@@ -76,7 +77,16 @@ class GatepostMiddleware:
 
     def _drive(self, steps: Steps, request: Request, start_response: StartResponse) -> Iterable[bytes]:
         """Run the flow to its verdict, and carry that out."""
-        held = 0  # bytes of the process's buffer that this request has taken
+        held = [0]  # bytes of the process's buffer that this request has taken
+        try:
+            with budget(self.gate.settings.store_timeout):
+                verdict = self._run(steps, request, held)
+        finally:
+            self.gate.buffer.shrink(held[0])
+            steps.close()
+        return self._conclude(verdict, request, start_response)
+
+    def _run(self, steps: Steps, request: Request, held: list[int]) -> Verdict:
         if not self.gate.store.ready:
             self.gate.store.open()
         try:
@@ -88,14 +98,11 @@ class GatepostMiddleware:
                     effect = steps.throw(error)
                     continue
                 if isinstance(effect, ReadBody):
-                    held += len(result.data)
+                    held[0] += len(result.data)
                 effect = steps.send(result)
         except StopIteration as stop:
             verdict: Verdict = stop.value
-        finally:
-            self.gate.buffer.shrink(held)
-            steps.close()
-        return self._conclude(verdict, request, start_response)
+        return verdict
 
     def _perform(self, effect: Effect, request: Request) -> Any:
         gate = self.gate

@@ -8,6 +8,8 @@ Contract
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
 import secrets
 import threading
@@ -17,6 +19,7 @@ from typing import TypeVar
 
 from ..protocols import Claim, Store, StoreError, Sums, Totals
 from ..settings import Settings
+from . import patience
 from .memory import MemoryStore
 
 log = logging.getLogger("gatepost")
@@ -44,6 +47,7 @@ class Front:
         self._lock = threading.Lock()
         self._identity = b""
         self._away_since: float | None = None
+        self._jumps = 0  # of the clock, as they were when the shared store was last asked
         # What was claimed here while the shared store was away.
         self._unwritten: OrderedDict[bytes, _Entry] = OrderedDict()
 
@@ -66,13 +70,26 @@ class Front:
         """Get to know the shared store. Without it the process goes by itself until it appears."""
         if not self.ready:
             self._ask(lambda _: None)
-            self._identity = self._identity or self.local.identity()
+            self._identity = self._identity or self._alone(b"", 0)
 
     def identity(self) -> bytes:
-        """The id of the store that claims go to."""
+        """The id of the store that claims go to.
+
+        While the shared store is away it stays what it was. Processes that have never seen the store have an id in
+        common, made of the secret, so that the pages of one are good at the others.
+        """
         if self._shared is None:
             return self.local.identity()
-        return self._identity or self.local.identity()
+        known = self._identity or self._alone(b"", 0)
+        if not self.away:
+            return known
+        self.local.identity()  # notices a clock that went back, after which claims of before are forgotten here
+        jumps = self.local.jumps - self._jumps
+        return self._alone(known, jumps) if jumps else known
+
+    def _alone(self, known: bytes, jumps: int) -> bytes:
+        text = f"gatepost.alone:{self._settings.site}:{jumps}:".encode()
+        return hmac.digest(self._settings.secrets[0], text + known, hashlib.sha256)[:16]
 
     # --- claims ---
 
@@ -90,28 +107,36 @@ class Front:
             return found
         return told
 
-    def claim(self, nonce: bytes | None, expires: int, submission: bytes | None, end: int) -> Claim:
+    def claim(
+        self, nonce: bytes | None, expires: int, submission: bytes | None, end: int, store: bytes | None = None
+    ) -> Claim:
         """See :meth:`gatepost.Store.claim`.
 
         :raises StoreError: if the shared store is away, and its policy is to refuse; then nothing is claimed but the
             nonce.
         """
+        if self._shared is None:
+            return self.local.claim(nonce, expires, submission, end, store)
         # What the process has forgotten matters only while it is by itself.
-        alone = self._shared is None or self.away
-        found = self.local.claim_here(nonce, expires, submission, end, forgetful=not alone)
-        if found is not Claim.NEW or self._shared is None:
+        found = self.local.claim_here(nonce, expires, submission, end, forgetful=not self.away)
+        if found is not Claim.NEW:
             return found
-        told = self._ask(lambda store: store.claim(nonce, expires, submission, end))
-        while told is None:
-            if self._settings.on_store_error == "refuse":
-                if submission is not None:
-                    self.local.withdraw(submission)
-                self._may_go_alone()
-            if self._remember((nonce, expires, submission, end)):
-                return found
-            told = self._ask(lambda store: store.claim(nonce, expires, submission, end))
-        if told is Claim.SPENT and submission is not None:
+        told = self._claim_for_all((nonce, expires, submission, end), store)
+        if told in (Claim.SPENT, Claim.RESTARTED) and submission is not None:
             self.local.withdraw(submission)
+        return told
+
+    def _claim_for_all(self, entry: _Entry, store: bytes | None) -> Claim:
+        """Claim in the shared store what is claimed here, or remember it until that can be done."""
+        while (told := self._ask(lambda shared: shared.claim(*entry, store))) is None:
+            if self._settings.on_store_error == "refuse":
+                if entry[2] is not None:
+                    self.local.withdraw(entry[2])
+                self._may_go_alone()
+            if store is not None and self.away and store != self.identity():
+                return Claim.RESTARTED
+            if self._remember(entry):
+                return Claim.NEW
         return told
 
     def _remember(self, entry: _Entry) -> bool:
@@ -190,8 +215,11 @@ class Front:
         if store is None or self.away:
             return None
         try:
-            answer = question(store)
-            self._identity = store.identity()
+            if patience.spent():
+                raise StoreError(f"one request waited for it for {self._settings.store_timeout:g} s")
+            with patience.waiting():
+                answer = question(store)
+                self._identity = store.identity()
         except StoreError as error:
             self._mark_lost(error)
             return None
@@ -202,6 +230,7 @@ class Front:
             if self._away_since is not None:
                 return
             self._away_since = self._settings.clock()
+            self._jumps = self.local.jumps
         policy = self._settings.on_store_error
         extra = {"gatepost_event": "store-lost", "gatepost_reason": str(error)}
         log.error("The store is lost (%s). Until it is back, on_store_error=%r holds.", error, policy, extra=extra)

@@ -82,6 +82,8 @@ class MemoryStore:
         }
         self._kept: dict[bytes, _Kept] = {}
         self._kept_bytes = 0
+        #: How often the clock went back so far that nonces were forgotten.
+        self.jumps = 0
         self._renew()
 
     def _renew(self) -> None:
@@ -97,6 +99,7 @@ class MemoryStore:
         if now < self._latest - self._leeway:
             # What expired by the later time has been forgotten, and would be valid again.
             self._renew()
+            self.jumps += 1
             self._latest = now
         elif now > self._latest:
             self._latest = now
@@ -123,12 +126,21 @@ class MemoryStore:
             return Claim.DELIVERED
         return Claim.FORGOTTEN if end <= self._delivered.watermark else Claim.NEW
 
-    def claim(self, nonce: bytes | None, expires: int, submission: bytes | None, end: int) -> Claim:
+    def claim(
+        self, nonce: bytes | None, expires: int, submission: bytes | None, end: int, store: bytes | None = None
+    ) -> Claim:
         """See :meth:`gatepost.Store.claim`."""
-        return self.claim_here(nonce, expires, submission, end, forgetful=False)
+        return self.claim_here(nonce, expires, submission, end, store, forgetful=False)
 
     def claim_here(
-        self, nonce: bytes | None, expires: int, submission: bytes | None, end: int, *, forgetful: bool
+        self,
+        nonce: bytes | None,
+        expires: int,
+        submission: bytes | None,
+        end: int,
+        store: bytes | None = None,
+        *,
+        forgetful: bool,
     ) -> Claim:
         """Claim like :meth:`claim`, in front of another store.
 
@@ -136,6 +148,8 @@ class MemoryStore:
         """
         with self._lock:
             self._now()
+            if store is not None and store != self._id:
+                return Claim.RESTARTED
             if submission is not None:
                 found = self._is_delivered(submission, end)
                 if found is Claim.DELIVERED or (found is Claim.FORGOTTEN and not forgetful):

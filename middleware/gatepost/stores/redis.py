@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import secrets
 from collections import deque
@@ -20,7 +19,9 @@ from typing import Any, TypeVar
 
 from ..protocols import Claim, StoreError, Sums, Told, Totals
 from ..settings import Settings
-from ..window import estimate, wait_for
+from ..window import wait_for
+from . import patience, redis_sums
+from . import redis_scripts as scripts
 
 try:
     import redis
@@ -36,92 +37,6 @@ _Result = TypeVar("_Result")
 _CONNECTIONS = 100
 _TAG = 8  # bytes
 _MARGIN = 60_000  # milliseconds that counts outlive their use
-
-_IDENTITY = """
-local function identity(key)
-  return (redis.call('GET', key) or '') .. string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-end
-"""
-
-_OPEN = (
-    _IDENTITY
-    + """
-redis.call('SET', KEYS[1], ARGV[1], 'NX')
-return identity(KEYS[1])
-"""
-)
-
-_CLAIM = (
-    _IDENTITY
-    + """
-if identity(KEYS[1]) ~= ARGV[1] then return -1 end
-if ARGV[3] ~= '' and redis.call('EXISTS', KEYS[3]) == 1 then return 2 end
-if ARGV[2] ~= '' and not redis.call('SET', KEYS[2], '', 'NX', 'PX', ARGV[2]) then return 1 end
-if ARGV[3] ~= '' then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[3]) end
-return 0
-"""
-)
-
-_UNDO = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-"""
-
-# A hash tells of each kept body its end, size and client; the bodies have keys of their own, which expire.
-_KEEP = """
-local count, total, theirs = 0, 0, 0
-local kept = redis.call('HGETALL', KEYS[1])
-for index = 1, #kept, 2 do
-  local ends, size, client = string.match(kept[index + 1], '(%d+):(%d+):(.*)')
-  if tonumber(ends) <= tonumber(ARGV[1]) or kept[index] == ARGV[2] then
-    redis.call('HDEL', KEYS[1], kept[index])
-  else
-    count, total = count + 1, total + size
-    if client ~= '' and client == ARGV[5] then theirs = theirs + size end
-  end
-end
-local size = tonumber(ARGV[4])
-if count >= tonumber(ARGV[6]) or total + size > tonumber(ARGV[7]) or theirs + size > tonumber(ARGV[8]) then return 0 end
-redis.call('SET', KEYS[2], ARGV[9], 'PX', ARGV[3] - ARGV[1])
-redis.call('HSET', KEYS[1], ARGV[2], ARGV[3] .. ':' .. ARGV[4] .. ':' .. ARGV[5])
-return 1
-"""
-
-_LIMIT = """
-local current = tonumber(redis.call('GET', KEYS[1]) or 0)
-local previous = tonumber(redis.call('GET', KEYS[2]) or 0)
-if ARGV[3] == '1' and current + previous * tonumber(ARGV[1]) + 1 <= tonumber(ARGV[2]) then
-  redis.call('INCR', KEYS[1])
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
-end
-return {current, previous}
-"""
-
-_EXCHANGE = """
-local mine = cjson.decode(ARGV[1])
-for index, count in ipairs({mine.fresh, mine.late}) do
-  if count ~= 0 then
-    redis.call('INCRBY', KEYS[index], count)
-    redis.call('PEXPIRE', KEYS[index], mine.expire)
-  end
-end
-for name, value in pairs(mine.counts) do redis.call('HINCRBY', KEYS[4], name, value) end
-redis.call('SADD', KEYS[5], mine.rule)
-local known = redis.call('HMGET', KEYS[3], 'until', 'turn')
-local ends, turn = cjson.decode(known[1] or '[]'), tonumber(known[2] or 0)
-local was, is = false, false
-for _, value in ipairs(ends) do was = was or value > mine.now end
-if mine.turn > turn then ends, turn = {}, mine.turn end
-if mine.turn == turn then
-  for index, value in ipairs(mine.ends) do ends[index] = math.max(ends[index] or 0, value) end
-end
-for _, value in ipairs(ends) do is = is or value > mine.now end
-redis.call('HSET', KEYS[3], 'until', #ends > 0 and cjson.encode(ends) or '[]', 'turn', turn, 'period', mine.period)
-if is ~= was or not known[1] then
-  redis.call('HSET', KEYS[3], 'since', ARGV[2], 'cause', is and mine.cause or '')
-end
-local totals = redis.call('MGET', KEYS[1], KEYS[2])
-return {totals[1] or '0', totals[2] or '0', #ends > 0 and cjson.encode(ends) or '[]', turn}
-"""
 
 
 class RedisStore:
@@ -165,12 +80,12 @@ class RedisStore:
 
     def identity(self) -> bytes:
         """See :meth:`gatepost.Store.identity`."""
-        return hashlib.sha256(self._known_id()).digest()[:16]
+        return _short(self._known_id())
 
     def _known_id(self) -> bytes:
         known = self._raw_id  # once: another thread may forget it
         if not known:
-            known = self._raw_id = self._script(_OPEN, [self._key("id")], secrets.token_hex(16))
+            known = self._raw_id = self._script(scripts.OPEN, [self._key("id")], secrets.token_hex(16))
             self._warn_of_eviction()
         return known
 
@@ -193,9 +108,24 @@ class RedisStore:
             return Claim.DELIVERED
         return Claim.FORGOTTEN if end + self._leeway <= self._now() else Claim.NEW
 
-    def claim(self, nonce: bytes | None, expires: int, submission: bytes | None, end: int) -> Claim:
+    def claim(
+        self, nonce: bytes | None, expires: int, submission: bytes | None, end: int, store: bytes | None = None
+    ) -> Claim:
         """See :meth:`gatepost.Store.claim`."""
+        found = self._claim(nonce, expires, submission, end, store)
+        if found is Claim.RESTARTED:
+            log.error("The store's server is another one, or has lost what it knew; who was challenged is asked again.")
+            self._raw_id = b""
+            if store is None:
+                return self._claim(nonce, expires, submission, end, None)
+        return found
+
+    def _claim(
+        self, nonce: bytes | None, expires: int, submission: bytes | None, end: int, store: bytes | None
+    ) -> Claim:
         known, now = self._known_id(), self._now()
+        if store is not None and store != _short(known):
+            return Claim.RESTARTED
         if submission is not None and end + self._leeway <= now:
             return self.delivered(submission, end)
         if nonce is not None and expires + self._leeway <= now:
@@ -203,7 +133,7 @@ class RedisStore:
         tag = secrets.token_bytes(_TAG)
         try:
             result = self._script(
-                _CLAIM,
+                scripts.CLAIM,
                 [self._key("id"), self._key("n", nonce or b""), self._key("d", submission or b"")],
                 known,
                 expires + self._leeway - now if nonce is not None else "",
@@ -215,17 +145,13 @@ class RedisStore:
                 self._doubtful.append((submission, tag))
             raise
         self._undo()
-        if result == -1:
-            log.error("The store's server is another one, or has lost what it knew; who was challenged is asked again.")
-            self._raw_id = b""
-            return Claim.SPENT  # it could have been
-        return (Claim.NEW, Claim.SPENT, Claim.DELIVERED)[result]
+        return (Claim.NEW, Claim.SPENT, Claim.DELIVERED, Claim.RESTARTED)[result]
 
     def _undo(self) -> None:
         """Take back claims that failed here, and were made all the same by a server that was only late."""
         while self._doubtful:
             submission, tag = entry = self._doubtful[0]
-            self._script(_UNDO, [self._key("d", submission)], tag)
+            self._script(scripts.UNDO, [self._key("d", submission)], tag)
             with contextlib.suppress(ValueError):  # another thread was here
                 self._doubtful.remove(entry)
 
@@ -239,7 +165,7 @@ class RedisStore:
         """See :meth:`gatepost.Store.keep`."""
         limits = self._settings
         kept = self._script(
-            _KEEP,
+            scripts.KEEP,
             [self._key("kept"), self._key("b", submission)],
             self._now(),
             submission,
@@ -286,80 +212,23 @@ class RedisStore:
         keys = [self._key("l", name, client, str(number)) for number in (bucket, bucket - 1)]
         share = 1.0 - (now - bucket * rate.period) / rate.period
         expire = int(2 * rate.period * 1000) + _MARGIN
-        current, previous = self._script(_LIMIT, keys, share, rate.count, int(spend), expire)
+        current, previous = self._script(scripts.LIMIT, keys, share, rate.count, int(spend), expire)
         return wait_for(rate.count, current, previous, bucket * rate.period, rate.period, now)
 
     def exchange(self, sums: Sequence[Sums]) -> list[Totals]:
         """See :meth:`gatepost.Store.exchange`."""
         now = self._settings.clock()
-
-        def work(client: Any) -> Any:
-            pipeline = client.pipeline(transaction=False)
-            for mine in sums:
-                keys = [
-                    self._key("s", mine.rule, str(mine.bucket)),
-                    self._key("s", mine.rule, str(mine.bucket - 1)),
-                    self._key("state", mine.rule),
-                    self._key("counts", mine.rule),
-                    self._key("rules"),
-                ]
-                values = {
-                    "rule": mine.rule,
-                    "fresh": mine.fresh,
-                    "late": mine.late,
-                    "expire": int(3 * mine.period * 1000) + _MARGIN,
-                    "counts": dict(mine.counts),
-                    "ends": mine.until,
-                    "turn": mine.turn,
-                    "period": mine.period,
-                    "cause": mine.cause,
-                    "now": now,
-                }
-                pipeline.eval(_EXCHANGE, len(keys), *keys, json.dumps(values), repr(now))
-            return pipeline.execute()
-
-        answers = self._run(work) if sums else []
-        return [
-            Totals(mine.rule, mine.bucket, int(current), int(previous), tuple(json.loads(until)), int(turn))
-            for mine, (current, previous, until, turn) in zip(sums, answers, strict=True)
-        ]
+        return self._run(lambda client: redis_sums.exchange(client, self._key, sums, now)) if sums else []
 
     def command(self, rule: str, until: float | None, cause: str) -> None:
         """See :meth:`gatepost.Store.command`."""
-        key, now = self._key("state", rule), self._settings.clock()
-        ends = [until] if until is not None else []
-
-        def work(client: Any) -> None:
-            client.sadd(self._key("rules"), rule)
-            client.hset(key, mapping={"until": json.dumps(ends), "since": repr(now), "cause": cause})
-            client.hincrby(key, "turn", int(until is None))
-
-        self._run(work)
+        now = self._settings.clock()
+        self._run(lambda client: redis_sums.command(client, self._key, rule, until, cause, now))
 
     def status(self) -> list[Told]:
         """See :meth:`gatepost.Store.status`."""
-        return self._run(self._status)
-
-    def _status(self, client: Any) -> list[Told]:
-        told, now = [], self._settings.clock()
-        for rule in sorted(name.decode() for name in client.smembers(self._key("rules"))):
-            state = {name.decode(): value.decode() for name, value in client.hgetall(self._key("state", rule)).items()}
-            counts = {name.decode(): int(value) for name, value in client.hgetall(self._key("counts", rule)).items()}
-            period = float(state.get("period", 60))
-            bucket = int(now // period)
-            current, previous = (int(client.get(self._key("s", rule, str(bucket - age))) or 0) for age in (0, 1))
-            told.append(
-                Told(
-                    rule,
-                    period,
-                    estimate(current, previous, bucket * period, period, now),
-                    tuple(json.loads(state.get("until", "[]"))),
-                    float(state.get("since", 0)),
-                    state.get("cause", ""),
-                    counts,
-                )
-            )
-        return told
+        now = self._settings.clock()
+        return self._run(lambda client: redis_sums.status(client, self._key, now))
 
     def sweep(self) -> bool:
         """See :meth:`gatepost.Store.sweep`. Nearly all of it the server does by itself."""
@@ -379,6 +248,25 @@ class RedisStore:
         self._run(lambda client: client.close())
 
 
+def _patient(base: Any, timeout: float) -> Any:
+    """A class of connections that wait no longer than the request that uses one may.
+
+    :param base: the class that the URL asks for.
+    """
+
+    class PatientConnection(base):  # type: ignore[misc]
+        def connect(self, *arguments: Any, **options: Any) -> Any:
+            self.socket_connect_timeout = self.socket_timeout = patience.left(timeout)
+            return super().connect(*arguments, **options)
+
+        def send_packed_command(self, *arguments: Any, **options: Any) -> Any:
+            if self._sock is not None:
+                self._sock.settimeout(patience.left(timeout))
+            return super().send_packed_command(*arguments, **options)
+
+    return PatientConnection
+
+
 def _connect(url: str, timeout: float) -> Any:
     try:
         pool = redis.BlockingConnectionPool.from_url(
@@ -394,7 +282,13 @@ def _connect(url: str, timeout: float) -> Any:
         raise ValueError(
             f"store: got {_without_password(url)!r}, wanted a URL such as 'redis://host:6379/0'."
         ) from error
+    pool.connection_class = _patient(pool.connection_class, timeout)
     return redis.Redis.from_pool(pool)  # which closes the pool with the client
+
+
+def _short(raw: bytes) -> bytes:
+    """The id of a store, of what the scripts compare."""
+    return hashlib.sha256(raw).digest()[:16]
 
 
 def _without_password(url: str) -> str:
