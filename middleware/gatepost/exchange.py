@@ -19,7 +19,7 @@ log = logging.getLogger("gatepost")
 
 _IDLE = 60.0  # seconds without a submission after which the thread ends, if no rule is engaged
 _SWEEP = 1.0  # seconds between two looks for what has expired
-_LONGEST_PAUSE = 2.0  # seconds between two tries of a lost store
+_LONGEST_PAUSE = 1.0  # seconds between two tries of a lost store
 
 
 class Exchange:
