@@ -127,5 +127,10 @@ FORM = form_post("POST urlencoded, protected and calm", "/posts/7/comments")
 
 def settings(**options: Any) -> Settings:
     """Settings with the five patterns, calm unless told otherwise."""
-    defaults: dict[str, Any] = {"secret": secrets.token_urlsafe(32), "protect": PROTECT, "above": NEVER_REACHED}
+    defaults: dict[str, Any] = {
+        "secret": secrets.token_urlsafe(32),
+        "protect": PROTECT,
+        "above": NEVER_REACHED,
+        "store": "memory://",
+    }
     return Settings(**(defaults | options))

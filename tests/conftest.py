@@ -11,6 +11,9 @@ import pytest
 from gatepost.testing import ManualClock
 from twins import TWINS, Twin, make_twin
 
+# What one test counts, or one run of all, is not to engage the rules of the next; processes of tests inherit it.
+os.environ["GATEPOST_STORE"] = "memory://"
+
 
 @pytest.fixture(params=TWINS)
 def twin_of(request: pytest.FixtureRequest) -> Iterator[Callable[..., Twin]]:

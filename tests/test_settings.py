@@ -58,7 +58,7 @@ DEFAULTS: dict[str, Any] = {
     "site_name": "",
     "contact": "",
     "clock": time.time,
-    "store": "memory://",
+    "store": "auto",
     "store_timeout": 0.25,
     "sync_interval": 0.25,
     "on_store_error": "local",

@@ -201,10 +201,12 @@ def gate_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "gate" in settings or "settings" in settings:
         return dict(settings)
+    # A secret made up at each start is right for one process. Several processes need the same one, or an answer
+    # is refused by every process but the one that asked; and it must outlive a restart for answers to do so.
+    secret = os.environ.get("GATEPOST_SECRET")
     return {
-        # A secret made up at each start is right for one process. Several processes need the same one, or an answer
-        # is refused by every process but the one that asked; and it must outlive a restart for answers to do so.
-        "secret": os.environ.get("GATEPOST_SECRET") or secrets.token_urlsafe(32),
+        "secret": secret or secrets.token_urlsafe(32),
+        "store": "auto" if secret else "memory://",
         "protect": ["/"],
         "above": "3/minute",
         "site_name": "The guestbook",

@@ -70,7 +70,7 @@ class Settings:
     site_name: str = ""
     contact: str = ""
     clock: Clock = time.time
-    store: Any = "memory://"
+    store: Any = "auto"
     store_timeout: float = 0.25
     sync_interval: float = 0.25
     on_store_error: str = "local"

@@ -8,6 +8,9 @@
     clock.tick(2)
     answer = solve(page.content, "open sesame")
     client.post("/contact", content=answer.body, headers={"content-type": answer.content_type})
+
+A gate with a clock of its own shares its store with nobody. Where a test has none, set the environment variable
+``GATEPOST_STORE=memory://``, or what one test counts is known to the next.
 """
 
 from __future__ import annotations

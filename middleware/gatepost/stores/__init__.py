@@ -6,14 +6,15 @@ import hashlib
 import hmac
 import logging
 import os
-import stat
-import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ..protocols import Store
+from ..protocols import Store, StoreError
 from ..settings import Settings
+from . import auto
 from .front import Front
 from .memory import MemoryStore
 
@@ -79,36 +80,27 @@ def _path(url: str) -> Path:
     return Path(path[1:])
 
 
-def _sqlite(path: Path, settings: Settings) -> Store:
+def _sqlite(path: Path, settings: Settings, locate: Callable[[], Path] | None = None) -> Store:
     from .sqlite import SqliteStore
 
-    return SqliteStore(path, settings)
+    return SqliteStore(path, settings, locate)
 
 
 def _auto(settings: Settings) -> Store | None:
-    """A file of this user's own in the temporary folder, so that the workers of one host need no configuration."""
+    """What ``GATEPOST_STORE`` says, else a file of this user's own."""
     if settings.clock is not time.time:
         return None  # a test's clock: what other processes tell of would be of another time
-    path = Path(tempfile.gettempdir()) / f"gatepost-{fingerprint(settings)}.db"
+    said = os.environ.get("GATEPOST_STORE", "auto")
+    if said != "auto":
+        return make_store(replace(settings, store=said))
+    name = fingerprint(settings)
     try:
-        _own(path)
-        return _sqlite(path, settings)
-    except (OSError, ValueError) as error:
+        auto.tidy()
+        return _sqlite(auto.place(name), settings, lambda: auto.place(name))
+    except (StoreError, ValueError) as error:
         log.warning(
             "The gate counts for this process alone, since its file in the temporary folder cannot be used (%s). With "
             "several workers, set 'store'.",
             error,
         )
         return None
-
-
-def _own(path: Path) -> None:
-    """See that a file which is there already is this user's, since anybody can write to the temporary folder."""
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISREG(found.st_mode) or found.st_mode & 0o077:
-        raise ValueError(f"'{path}' is no file of mode 0600")
-    if hasattr(os, "getuid") and found.st_uid != os.getuid():
-        raise ValueError(f"'{path}' belongs to another user")

@@ -28,15 +28,15 @@ class SqliteStore:
     """Claims, limits, sums and bodies in one file.
 
     :param path: of the file, which is made with mode 0600 if it is missing.
-    :param prepare: sees to the folder before the file is opened.
+    :param locate: tells the path anew whenever the file is opened, where it may be another one in another process.
     :raises ValueError: at once, if the file cannot be opened for writing, or is not a store of this kind.
     """
 
-    def __init__(self, path: Path, settings: Settings, prepare: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, path: Path, settings: Settings, locate: Callable[[], Path] | None = None) -> None:
         self._settings = settings
         self._leeway = int(settings.leeway * 1000)
         self._rates = {"issue": settings.issue_rate, "failure": settings.failure_rate}
-        self._file = SqliteFile(path, settings.store_timeout, prepare)
+        self._file = SqliteFile(path, settings.store_timeout, locate)
         self._dropped = False  # a body, which the log beside the file still has
         try:
             self._file.run(lambda _: None, writing=True)

@@ -101,13 +101,13 @@ class SqliteFile:
     """A file that several processes and threads use.
 
     :param timeout: seconds that a transaction waits at most.
-    :param prepare: sees to the folder before the file is opened.
+    :param locate: tells the path whenever the file is opened; ``None`` if it stays what it is.
     """
 
-    def __init__(self, path: Path, timeout: float, prepare: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, path: Path, timeout: float, locate: Callable[[], Path] | None = None) -> None:
         self.path = path
         self._timeout = timeout
-        self._prepare = prepare
+        self._locate = locate or (lambda: path)
         self._writing, self._reading = _Lane(), _Lane()
         self._inode = (0, 0)
         #: The id of the store, as this process knows it.
@@ -163,7 +163,7 @@ class SqliteFile:
             lane.lock.release()
 
     def _connect(self, milliseconds: int) -> sqlite3.Connection:
-        self._prepare()
+        self.path = self._locate()
         inode = self._found()
         connection = sqlite3.connect(self.path, milliseconds / 1000, isolation_level=None, check_same_thread=False)
         try:

@@ -1,0 +1,67 @@
+"""The store of those who configure none: a file of this user's own, which all workers of the host find by themselves.
+
+Facts
+    Anybody may write to the temporary folder. So the file lies in a folder of mode 0700, and whose that is, is looked
+    at whenever the file is opened: nobody else can put a file, or a log for SQLite to read, beside it.
+
+    A server may construct the gate as one user and work as another. So the place is found at each opening, too.
+
+    A test with a clock of its own is by itself: what other processes tell would be of another time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+import time
+from pathlib import Path
+
+from ..protocols import StoreError
+
+NAME = "gatepost.db"
+_BESIDE = ("", "-wal", "-shm", ".broken")
+_OLD = 7 * 86400  # seconds; nothing in a store is of use for as long
+_FOLDER = re.compile(r"gatepost-\d+-[0-9a-f]{16}")
+
+
+def place(fingerprint: str) -> Path:
+    """The file for applications of this fingerprint; its folder is there, and nobody else's.
+
+    :raises StoreError: if somebody else was there first.
+    """
+    folder = Path(tempfile.gettempdir()) / f"gatepost-{_user()}-{fingerprint}"
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+    except OSError as error:
+        raise StoreError(f"'{folder}' cannot be made ({error.strerror})") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise StoreError(f"'{folder}' is no folder")
+    if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
+        raise StoreError(f"'{folder}' is not of this user alone")
+    return folder / NAME
+
+
+def _user() -> int:
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
+def tidy(now: float | None = None) -> None:
+    """Remove what secrets of the past have left: files that nobody has written to for a week.
+
+    :param now: seconds since the epoch.
+    """
+    now = time.time() if now is None else now
+    for folder in Path(tempfile.gettempdir()).glob(f"gatepost-{_user()}-*"):
+        if not _FOLDER.fullmatch(folder.name):
+            continue
+        # Whatever is in the way, another process that tidies, a folder that is not ours: it stays.
+        with contextlib.suppress(OSError):
+            if all(now - file.lstat().st_mtime > _OLD for file in (folder, *folder.iterdir())):
+                for suffix in _BESIDE:
+                    (folder / f"{NAME}{suffix}").unlink(missing_ok=True)
+                folder.rmdir()
