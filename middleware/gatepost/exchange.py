@@ -7,11 +7,14 @@ brings back a store that was lost.
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from .guard import Guard
+from .protocols import Sums, Totals
 from .settings import Settings
 from .stores.front import Front
 
@@ -25,6 +28,9 @@ _LONGEST_PAUSE = 1.0  # seconds between two tries of a lost store
 class Exchange:
     """Exchanges the guards' sums with a shared store.
 
+    What one process counts all know within ``sync_interval``: half of it passes at most until it is told, and half
+    until the others ask. That a rule engages or is released is told at once.
+
     :param guards: the guards of this process, now.
     """
 
@@ -35,6 +41,8 @@ class Exchange:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._teller, self._number = secrets.token_bytes(8), 0
+        self._untold: list[Sums] = []  # of an exchange that seemed to fail: it may have been too late, and no more
 
     def start(self) -> None:
         """See to it that the thread runs."""
@@ -43,25 +51,46 @@ class Exchange:
                 self._thread = threading.Thread(target=self._run, name="gatepost-exchange", daemon=True)
                 self._thread.start()
 
+    def hurry(self) -> None:
+        """Exchange now; a rule has changed."""
+        # What the exchange itself has brought about the store knows.
+        if threading.current_thread() is not self._thread:
+            self._wake.set()
+
     def once(self) -> bool:
         """Exchange once; whether anything was going on: a submission, an engaged rule, a lost store."""
         if self._front.away and not self._front.recover():
             return True
-        guards, now = self._guards(), self._settings.clock()
-        sums = [guard.outgoing(now) for guard in guards]
-        totals = self._front.exchange(sums)
-        for index, guard in enumerate(guards):
-            if totals is None:
-                guard.restore(sums[index])
-            else:
-                guard.incoming(totals[index], self._settings.clock())
+        if self._untold and not self._tell(self._untold):
+            return True
+        now = self._settings.clock()
+        sums = [self._numbered(guard.outgoing(now)) for guard in self._guards()]
+        totals = self._tell(sums)
         counted = any(mine.fresh or mine.late or mine.counts for mine in sums)
-        return totals is None or counted or any(end > now for mine in totals for end in mine.until)
+        return not totals or counted or any(end > now for mine in totals for end in mine.until)
+
+    def _numbered(self, sums: Sums) -> Sums:
+        self._number += 1
+        return replace(sums, teller=self._teller, number=self._number)
+
+    def _tell(self, sums: list[Sums]) -> list[Totals]:
+        """Tell these sums, and hand on what came back; nothing came back if there is nobody to exchange with."""
+        totals = self._front.exchange(sums)
+        self._untold = sums if totals is None else []
+        by_name = {mine.rule: mine for mine in totals or ()}
+        for guard in self._guards():
+            if guard.rule.name in by_name:
+                try:
+                    guard.incoming(by_name[guard.rule.name], self._settings.clock())
+                except Exception:  # what one rule cannot take in the others still can
+                    log.exception("Rule %r could not take in what others have counted.", guard.rule.name)
+        return totals or []
 
     def _run(self) -> None:
         busy_at = swept_at = time.monotonic()
         pause = self._settings.sync_interval
         while True:
+            self._wake.clear()
             try:
                 busy = self.once()
                 if time.monotonic() - swept_at > _SWEEP:
@@ -75,8 +104,7 @@ class Exchange:
             busy_at = now if busy else busy_at
             if now - busy_at > _IDLE and self._end():
                 return
-            interval = self._settings.sync_interval
-            pause = min(_LONGEST_PAUSE, pause * 1.5) if self._front.away else interval
+            pause = min(_LONGEST_PAUSE, pause * 1.5) if self._front.away else self._settings.sync_interval / 2
             self._wake.wait(pause)
 
     def _end(self) -> bool:

@@ -92,13 +92,17 @@ class Gate:
         """Let the first submission, and the first one after a rest, start what works in the background."""
         if self._shared is not None or self._reports.ticking:
             for guard in self.guards:
-                guard.share(self._stir)
+                guard.share(self._stir, self._hurry)
 
     def _stir(self) -> None:
         if self._shared is not None:
             self.exchange.start()
         if self._reports.ticking:
             self._ticker.start()
+
+    def _hurry(self) -> None:
+        if self._shared is not None:
+            self.exchange.hurry()
 
     def reset(self) -> None:
         """Forget all that was counted and claimed. A forked process does this: what it inherited is its parent's."""

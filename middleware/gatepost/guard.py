@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from .meter import ClientMeters, Meter, Share
+from .meter import ClientMeters, Meter
 from .protocols import Event, Kind, Mode, Reason, Request, State, Sums, Totals
 from .rules import Bound, Rate
 from .settings import Settings
@@ -79,6 +79,7 @@ class Guard:
         # Called with the first submission, and with the first one after a rest; nothing where nobody is to be told.
         self._stir: Callable[[], None] | None = None
         self._stirrer: Callable[[], None] | None = None
+        self._hurry: Callable[[], None] = lambda: None
         self._told: Counter[str] = Counter()
         self._cause = ""
         self._turn = 0  # of the meter, when its state changed last
@@ -198,9 +199,10 @@ class Guard:
 
     # --- counting with others ---
 
-    def share(self, stir: Callable[[], None]) -> None:
-        """Count together with other processes: ``stir`` sees to it that they are told."""
+    def share(self, stir: Callable[[], None], hurry: Callable[[], None]) -> None:
+        """Count together with other processes: ``stir`` sees to it that they are told, ``hurry`` that they are now."""
         self._stirrer = self._stir = stir
+        self._hurry = hurry
 
     def _wake(self) -> None:
         stir, self._stir = self._stir, None
@@ -236,12 +238,6 @@ class Guard:
             self._cause,
             new,
         )
-
-    def restore(self, sums: Sums) -> None:
-        """Nobody could be told of what :meth:`outgoing` gave."""
-        self.meter.restore(Share(sums.bucket, sums.fresh, sums.late, sums.until, sums.turn))
-        with self._lock:
-            self._told.subtract(sums.counts)
 
     def incoming(self, totals: Totals, now: float) -> None:
         """What all have counted."""
@@ -316,6 +312,7 @@ class Guard:
         return State.ENGAGED if self.meter.level(now) else State.CALM
 
     def _changed(self, state: State, at: float, rate: float) -> None:
+        self._hurry()
         rule = self.rule
         if state is State.ENGAGED:
             cause = _counted(rate, rule.above[0])

@@ -160,11 +160,6 @@ class Meter:
             until = tuple(self._end_of(index) if index < level else 0.0 for index in range(len(self._above)))
             return Share(window.bucket, fresh, late, until, self.turn)
 
-    def restore(self, share: Share) -> None:
-        """Take back what :meth:`outgoing` gave, since nobody could be told."""
-        with self._lock:
-            self._window.untell(share.bucket, share.fresh, share.late)
-
     def incoming(self, totals: Totals, now: float) -> None:
         """Take in what all processes have counted, and what they want."""
         with self._lock:

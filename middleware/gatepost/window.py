@@ -126,14 +126,6 @@ class Window:
         self._told, self._told_before = self._own, self._own_before
         return untold
 
-    def untell(self, bucket: int, fresh: int, late: int) -> None:
-        """Others could not be told of what :meth:`tell` gave in this bucket."""
-        if bucket == self.bucket:
-            self._told -= fresh
-            self._told_before -= late
-        elif bucket == self.bucket - 1:
-            self._told_before -= fresh
-
     def merge(self, bucket: int, current: float, previous: float) -> None:
         """Take in the sums of all processes, this one's up to its last exchange among them."""
         if bucket == self.bucket:
