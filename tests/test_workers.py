@@ -204,3 +204,71 @@ def test_i4_lost_claim_is_not_forgotten(workers: Workers) -> None:
     take_away([one], away=False)
     exchange([one])
     assert two.gate.store.claim(nonce, later, None, 0) is Claim.SPENT
+
+
+def test_i4_store_away_from_the_start(workers: Workers) -> None:
+    """Workers that have never seen the store take each other's pages, each of them once."""
+    one, two = workers(2)
+    take_away([one, two])
+    page = one.send(body=b"message=hello")
+    assert one.gate.store.identity() == two.gate.store.identity()
+    assert [one.answer(page).status for _ in range(2)] == [200, 409]
+    assert [two.answer(page).status for _ in range(2)] == [200, 409]
+    take_away([one, two], away=False)
+    exchange([one, two])
+    assert one.gate.store.identity() == two.gate.store.identity()
+    late = one.answer(page)
+    assert late.status == 409
+
+
+def test_i4_page_of_before_the_store_says_that_it_may_have_been_sent(workers: Workers) -> None:
+    """What was asked while nobody had seen the store is asked again when it is there: others may have delivered it."""
+    one, two = workers(2)
+    take_away([one, two])
+    page = one.send(body=b"message=hello")
+    take_away([one, two], away=False)
+    exchange([one, two])
+    again = two.answer(page)
+    assert (again.status, again.reason) == (429, "restarted")
+    assert two.answer(again).text == "stored"
+
+
+def test_i4_workers_of_other_secrets_have_other_ids(workers: Workers) -> None:
+    """The id that workers have in common without a store is that of their secret and site."""
+    one = workers(1)[0]
+    two = workers(1, site="another")[0]
+    take_away([one, two])
+    for twin in (one, two):
+        twin.send(body=b"message=hello")
+    assert one.gate.store.identity() != two.gate.store.identity()
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_i4_clock_that_jumps_back_while_the_store_is_away(workers: Workers, seen: bool) -> None:
+    """What the process has forgotten by that belongs to an id that is not the one of its pages any more."""
+    [one] = workers(1)
+    if seen:
+        one.send(body=b"message=hello")
+    take_away([one])
+    page = one.send(body=b"message=hello")
+    wrong = one.answer(page, "wrong")
+    assert wrong.reason == "wrong"
+    one.clock.tick(-60)
+    again = one.answer(page)
+    assert again.reason == "restarted"
+    assert one.answer(again).text == "stored"
+    assert one.answer(again).status == 409
+
+
+def test_i4_jump_between_the_look_and_the_claim_while_the_store_is_away(workers: Workers) -> None:
+    """A claim is made under the id that was compared, or not at all."""
+    [one] = workers(1)
+    one.send(body=b"message=hello")
+    take_away([one])
+    one.send(body=b"message=hello")
+    front, later = one.gate.store, int(one.clock() * 1000) + 60_000
+    before = front.identity()
+    assert front.claim(b"1" * 16, later, None, 0, before) is Claim.NEW
+    one.clock.tick(-60)
+    assert front.claim(b"1" * 16, later, b"2" * 16, later, before) is Claim.RESTARTED
+    assert front.claim(b"3" * 16, later, b"2" * 16, later, front.identity()) is Claim.NEW
