@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable
 
-from . import carrying, drawing, flood, passing_asgi, passing_wsgi, pooling, showing, submitting, verifying
+from . import carrying, drawing, flood, passing_asgi, passing_wsgi, pooling, showing, stores, submitting, verifying
 from .timing import Plan
 
 SUBJECTS: dict[str, tuple[Callable[[Plan], None], str]] = {
@@ -17,6 +17,7 @@ SUBJECTS: dict[str, tuple[Callable[[Plan], None], str]] = {
     "tokens": (verifying.run, "issuing tokens and verifying answers"),
     "carry": (carrying.run, "packing and delivering what was sent"),
     "page": (showing.run, "rendering pages and drawing pictures"),
+    "stores": (stores.run, "calm requests, claims under load, and room for claims, with each store"),
     "requests": (submitting.run, "whole submissions and answers"),
     "pictures": (drawing.run, "pictures and recordings, beside other generators"),
     "pool": (pooling.run, "the first challenges, many at once, and what drawing costs"),

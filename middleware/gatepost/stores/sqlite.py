@@ -215,9 +215,9 @@ class SqliteStore:
         for _ in range(_STEPS):
             if self._run(self._sweep) < _SWEPT:
                 break
-        if self._dropped:
-            self._dropped = False
-            self._file.scrub()
+        dropped, self._dropped = self._dropped, False
+        if not self._file.checkpoint(empty=dropped):
+            self._dropped = self._dropped or dropped
         query = "SELECT 1 FROM bodies LIMIT 1"
         return self._run(lambda connection: connection.execute(query).fetchone(), writing=False) is not None
 

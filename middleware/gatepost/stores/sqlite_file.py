@@ -1,8 +1,8 @@
 """The file under the SQLite store: its connections, its tables, and what becomes of it when it is broken.
 
 Facts
-    In WAL mode readers never wait, and one process writes at a time. So a process has two connections: who only looks
-    does not stand behind a thread that waits for another process to end its writing.
+    In WAL mode readers never wait, and one process writes at a time. So who only looks has another connection than who
+    writes, and does not stand behind a thread that waits for another process; a third one waits for the disk.
 
     A file that was deleted while it is open goes on working for those who have it open, and for nobody else, so the
     file is compared with what is open now and again.
@@ -40,6 +40,7 @@ _Result = TypeVar("_Result")
 APPLICATION_ID = 0x47507354  # "GPsT"
 _VERSION = 1
 _HEADER = 100  # bytes at the beginning of every SQLite file
+_LOG = 2000  # pages of 4 KiB that the log beside the file may have before a writer has to take them over
 _LEAST = 0.2  # of the time that is left to wait for other processes, after waiting for other threads
 
 # Later versions may add to it, so that processes of both can use one file while the new one is rolled out.
@@ -108,7 +109,7 @@ class SqliteFile:
         self.path = path
         self._timeout = timeout
         self._locate = locate or (lambda: path)
-        self._writing, self._reading = _Lane(), _Lane()
+        self._writing, self._reading, self._behind = self._lanes = _Lane(), _Lane(), _Lane()
         self._inode = (0, 0)
         #: The id of the store, as this process knows it.
         self.id = b""
@@ -116,7 +117,7 @@ class SqliteFile:
     @property
     def open(self) -> bool:
         """Whether this process has opened the file."""
-        return self._writing.open or self._reading.open
+        return any(lane.open for lane in self._lanes)
 
     def run(self, work: Callable[[sqlite3.Connection], _Result], *, writing: bool) -> _Result:
         """Do some work in one transaction.
@@ -169,6 +170,8 @@ class SqliteFile:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+            # The background does it earlier; who writes is to wait for the disk only if that cannot keep up.
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG}")
             # What is deleted is overwritten: bodies may hold passwords.
             connection.execute("PRAGMA secure_delete = ON")
             self._check(connection)
@@ -251,22 +254,31 @@ class SqliteFile:
         except OSError as problem:
             log.error("The store's file '%s' is broken, and cannot be put aside (%s).", self.path, problem)
 
-    def scrub(self) -> None:
-        """Empty the log beside the file, which still has what was deleted; for when nobody is in the way."""
-        with contextlib.suppress(StoreError, sqlite3.Error, OSError), self._entered(self._writing) as connection:
-            connection.execute("PRAGMA busy_timeout = 0")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def checkpoint(self, *, empty: bool) -> bool:
+        """Take over what is in the log beside the file, for the background; whether that was done.
+
+        :param empty: leave nothing in the log, which still has what was deleted; not while others read or write.
+        """
+        try:
+            with self._entered(self._behind) as connection:
+                connection.execute("PRAGMA busy_timeout = 0")
+                query = f"PRAGMA wal_checkpoint({'TRUNCATE' if empty else 'PASSIVE'})"
+                return not connection.execute(query).fetchone()[0]
+        except (StoreError, sqlite3.Error, OSError):
+            self._behind.let_go()
+            return False
 
     def let_go(self) -> None:
         """Close the connections of this process; they are opened again when needed."""
-        self._writing.let_go()
-        self._reading.let_go()
+        for lane in self._lanes:
+            lane.let_go()
 
     def after_fork(self) -> None:
         """In a forked process: the connections are the parent's, and so is whoever holds the locks."""
-        _inherited.extend((self._writing.connection, self._reading.connection))
-        self._writing.connection = self._reading.connection = None
-        self._writing, self._reading = _Lane(), _Lane()
+        for lane in self._lanes:
+            _inherited.append(lane.connection)
+            lane.connection = None
+        self._writing, self._reading, self._behind = self._lanes = _Lane(), _Lane(), _Lane()
 
 
 @contextlib.contextmanager
