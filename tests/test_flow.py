@@ -15,6 +15,7 @@ from gatepost.effects import (
     Delivered,
     Draw,
     Effect,
+    GiveBack,
     Gone,
     Keep,
     Limit,
@@ -32,13 +33,12 @@ from twins import ANSWER
 
 
 def test_first_challenge() -> None:
-    """A submission is read up to the larger limit, the client's limit looked at, a challenge drawn and counted."""
-    effects, shown = Site().submit(body_of(ORIGINAL), 0.0, QUESTION, 0.0)
+    """A submission is read up to the larger limit, counted against the client's limit, and a challenge drawn."""
+    effects, shown = Site().submit(body_of(ORIGINAL), 0.0, QUESTION)
     assert effects == [
         ReadBody(8 * 1024 * 1024),
-        Limit("issue", "<203.0.113.7>", spend=False),
+        Limit("issue", "<203.0.113.7>"),
         Draw("known", 1, "en", "<203.0.113.7>", 0.0),
-        Limit("issue", "<203.0.113.7>", spend=True),
     ]
     assert isinstance(shown, Show)
     assert (shown.reason, shown.status, shown.kept, shown.json) == (Reason.RULE_ENGAGED, 429, True, False)
@@ -70,8 +70,8 @@ def test_body_that_does_not_arrive(ended: Read, verdict: Verdict) -> None:
 def test_large_body_is_kept_before_the_page(kept: bool) -> None:
     """A body over ``carry_limit`` is given to the store, until the submission ends; if that fails, it is said."""
     site = Site({"carry_limit": 5})
-    effects, shown = site.submit(body_of(ORIGINAL), kept, 0.0, QUESTION, 0.0)
-    assert kinds(effects) == [ReadBody, Keep, Limit, Draw, Limit]
+    effects, shown = site.submit(body_of(ORIGINAL), kept, 0.0, QUESTION)
+    assert kinds(effects) == [ReadBody, Keep, Limit, Draw]
     (keep,) = [effect for effect in effects if isinstance(effect, Keep)]
     assert (keep.body, keep.client) == (ORIGINAL, "<203.0.113.7>")
     assert keep.until == int(site.clock.now * 1000) + 3_600_000
@@ -81,8 +81,8 @@ def test_large_body_is_kept_before_the_page(kept: bool) -> None:
 
 def test_body_that_is_too_large() -> None:
     """A body beyond the cap is not given to the store, and the page says so."""
-    effects, shown = Site().submit(Body(Read.OVER, length=9_000_000, closing=True), 0.0, QUESTION, 0.0)
-    assert kinds(effects) == [ReadBody, Limit, Draw, Limit]
+    effects, shown = Site().submit(Body(Read.OVER, length=9_000_000, closing=True), 0.0, QUESTION)
+    assert kinds(effects) == [ReadBody, Limit, Draw]
     assert isinstance(shown, Show)
     assert (shown.kept, shown.length, shown.closing) == (False, 9_000_000, True)
 
@@ -98,8 +98,9 @@ def test_issue_limit_leads_to_continue() -> None:
 
 def test_spent_budget_leads_to_continue() -> None:
     """Without a drawing the page goes out with its carry, and does not count for the client."""
-    effects, shown = Site().submit(body_of(ORIGINAL), 0.0, Busy(3.5))
-    assert kinds(effects) == [ReadBody, Limit, Draw]
+    effects, shown = Site().submit(body_of(ORIGINAL), 0.0, Busy(3.5), None)
+    assert kinds(effects) == [ReadBody, Limit, Draw, GiveBack]
+    assert effects[-1] == GiveBack("issue", "<203.0.113.7>")
     assert isinstance(shown, Show)
     assert (shown.reason, shown.challenge, shown.retry_after) == (Reason.BUSY, None, 3.5)
     assert shown.carry
@@ -152,21 +153,21 @@ def header_answer(site: Site, answer: str, *results: object, after: float = 2) -
 
 def test_right_answer_by_header_passes_unread() -> None:
     """A right answer by header claims nonce and submission at once; the body is not read, and the request passes."""
-    effects, verdict = header_answer(Site(), ANSWER, 0.0, Claim.NEW, Claim.NEW)
-    assert kinds(effects) == [Limit, Delivered, Claiming]
-    assert isinstance(effects[-1], Claiming)
-    assert effects[-1].submission
+    effects, verdict = header_answer(Site(), ANSWER, 0.0, Claim.NEW, Claim.NEW, None)
+    assert kinds(effects) == [Limit, Delivered, Claiming, GiveBack]
+    assert isinstance(effects[2], Claiming)
+    assert effects[2].submission
     assert verdict == Pass(Reason.SOLVED)
 
 
 HEADER_ROWS: dict[str, tuple[str, float, list[object], list[type], Reason]] = {
     "failing": (ANSWER, 2, [9.0], [Limit], Reason.FAILURE_LIMIT),
-    "sent": (ANSWER, 2, [0.0, Claim.DELIVERED], [Limit, Delivered], Reason.ALREADY_SENT),
-    "ended": (ANSWER, 4000, [0.0, Claim.NEW], [Limit, Delivered], Reason.ENDED),
-    "used": (ANSWER, 2, [0.0, Claim.NEW, Claim.SPENT], [Limit, Delivered, Claiming], Reason.USED),
-    "wrong": ("no", 2, [0.0, Claim.NEW, Claim.NEW, 0.0], [Limit, Delivered, Claiming, Limit], Reason.WRONG),
-    "too fast": (ANSWER, 0, [0.0, Claim.NEW, Claim.NEW, 0.0], [Limit, Delivered, Claiming, Limit], Reason.TOO_FAST),
-    "expired": (ANSWER, 700, [0.0, Claim.NEW], [Limit, Delivered], Reason.EXPIRED),
+    "sent": (ANSWER, 2, [0.0, Claim.DELIVERED, None], [Limit, Delivered, GiveBack], Reason.ALREADY_SENT),
+    "ended": (ANSWER, 4000, [0.0, Claim.NEW, None], [Limit, Delivered, GiveBack], Reason.ENDED),
+    "used": (ANSWER, 2, [0.0, Claim.NEW, Claim.SPENT, None], [Limit, Delivered, Claiming, GiveBack], Reason.USED),
+    "wrong": ("no", 2, [0.0, Claim.NEW, Claim.NEW], [Limit, Delivered, Claiming], Reason.WRONG),
+    "too fast": (ANSWER, 0, [0.0, Claim.NEW, Claim.NEW], [Limit, Delivered, Claiming], Reason.TOO_FAST),
+    "expired": (ANSWER, 700, [0.0, Claim.NEW, None], [Limit, Delivered, GiveBack], Reason.EXPIRED),
 }
 
 
@@ -174,7 +175,7 @@ HEADER_ROWS: dict[str, tuple[str, float, list[object], list[type], Reason]] = {
 def test_answer_by_header_that_is_not_right(name: str) -> None:
     """Any other answer by header gets a new document: its body is drained, never kept, and no submission is claimed."""
     answer, after, results, expected, reason = HEADER_ROWS[name]
-    again = [Body(Read.OVER), *([] if reason is Reason.FAILURE_LIMIT else [0.0, QUESTION, 0.0])]
+    again = [Body(Read.OVER), *([] if reason is Reason.FAILURE_LIMIT else [0.0, QUESTION])]
     effects, shown = header_answer(Site(), answer, *results, *again, after=after)
     assert kinds(effects)[: len(expected) + 1] == [*expected, ReadBody]
     assert effects[len(expected)] == ReadBody(0)
@@ -215,7 +216,7 @@ def test_permit_is_claimed_before_it_passes() -> None:
 def test_permit_that_is_used_up_is_none() -> None:
     """When all its uses are spent, a permit is nothing, and the submission is challenged."""
     site = Site()
-    results = (Claim.SPENT, Claim.SPENT, body_of(ORIGINAL), 0.0, QUESTION, 0.0)
+    results = (Claim.SPENT, Claim.SPENT, body_of(ORIGINAL), 0.0, QUESTION)
     effects, shown = site.submit(*results, cookie=permit(site, 2))
-    assert kinds(effects) == [Claiming, Claiming, ReadBody, Limit, Draw, Limit]
+    assert kinds(effects) == [Claiming, Claiming, ReadBody, Limit, Draw]
     assert isinstance(shown, Show)

@@ -22,6 +22,7 @@ from gatepost.effects import (
     Draw,
     Drop,
     Fetch,
+    GiveBack,
     Gone,
     Holds,
     Keep,
@@ -36,16 +37,16 @@ from gatepost.protocols import Claim
 from gatepost.testing import Answer
 from twins import ANSWER, BROWSER, URLENCODED
 
-NEW, SPENT, SENT, FORGOTTEN = Claim.NEW, Claim.SPENT, Claim.DELIVERED, Claim.FORGOTTEN
-AGAIN = [Limit, Draw, Limit]  # a fresh challenge
+NEW, SPENT, SENT, FORGOTTEN, RESTARTED = Claim.NEW, Claim.SPENT, Claim.DELIVERED, Claim.FORGOTTEN, Claim.RESTARTED
+AGAIN = [Limit, Draw]  # a fresh challenge
 
 
 def test_right_answer() -> None:
     """A right answer claims its nonce and its submission in one step, the last before the delivery."""
     site = Site()
     fields = site.page()
-    effects, verdict = site.answer(fields, NEW, 0.0, NEW)
-    assert kinds(effects) == [ReadBody, Delivered, Limit, Claiming]
+    effects, verdict = site.answer(fields, NEW, 0.0, None, NEW)
+    assert kinds(effects) == [ReadBody, Delivered, Limit, GiveBack, Claiming]
     token = site.gate.tokens.read("form", fields["gatepost_token"])
     assert token is not None
     assert effects[-1] == Claiming(token.nonce, token.expires, token.store, token.submission, token.end)
@@ -75,42 +76,57 @@ ANSWERS: dict[str, Row] = {
     "sent": Row([SENT], [Delivered], Reason.ALREADY_SENT, 409),
     "forgotten": Row([FORGOTTEN], [Delivered], Reason.ENDED, 410),
     "ended": Row([NEW], [Delivered], Reason.ENDED, 410, after=3600),
-    "restarted": Row([NEW, 0.0, QUESTION, 0.0], [Delivered, *AGAIN], Reason.RESTARTED, 429, store=ELSEWHERE),
+    "restarted": Row([NEW, 0.0, QUESTION], [Delivered, *AGAIN], Reason.RESTARTED, 429, store=ELSEWHERE),
     "failing": Row([NEW, 30.0], [Delivered, Limit], Reason.FAILURE_LIMIT, 429),
-    "expired": Row([NEW, 0.0, 0.0, QUESTION, 0.0], [Delivered, Limit, *AGAIN], Reason.EXPIRED, 429, after=600),
+    "expired": Row(
+        [NEW, 0.0, None, 0.0, QUESTION], [Delivered, Limit, GiveBack, *AGAIN], Reason.EXPIRED, 429, after=600
+    ),
     "wrong": Row(
-        [NEW, 0.0, NEW, 0.0, 0.0, QUESTION, 0.0],
-        [Delivered, Limit, Claiming, Limit, *AGAIN],
+        [NEW, 0.0, NEW, 0.0, QUESTION],
+        [Delivered, Limit, Claiming, *AGAIN],
         Reason.WRONG,
         429,
         {"gatepost_answer": "no"},
     ),
     "too fast": Row(
-        [NEW, 0.0, NEW, 0.0, 0.0, QUESTION, 0.0],
-        [Delivered, Limit, Claiming, Limit, *AGAIN],
+        [NEW, 0.0, NEW, 0.0, QUESTION],
+        [Delivered, Limit, Claiming, *AGAIN],
         Reason.TOO_FAST,
         429,
         after=-1.5,
     ),
     "wrong and used": Row(
-        [NEW, 0.0, SPENT, 0.0, QUESTION, 0.0],
-        [Delivered, Limit, Claiming, *AGAIN],
+        [NEW, 0.0, SPENT, None, 0.0, QUESTION],
+        [Delivered, Limit, Claiming, GiveBack, *AGAIN],
         Reason.USED,
         429,
         {"gatepost_answer": "no"},
     ),
     "another": Row(
-        [NEW, NEW, 0.0, QUESTION, 0.0],
+        [NEW, NEW, 0.0, QUESTION],
         [Delivered, Claiming, *AGAIN],
         Reason.REFRESHED,
         429,
         {"gatepost_do": "another"},
     ),
     "right and used": Row(
-        [NEW, 0.0, SPENT, 0.0, QUESTION, 0.0], [Delivered, Limit, Claiming, *AGAIN], Reason.USED, 429
+        [NEW, 0.0, None, SPENT, 0.0, QUESTION], [Delivered, Limit, GiveBack, Claiming, *AGAIN], Reason.USED, 429
     ),
-    "right and sent": Row([NEW, 0.0, SENT], [Delivered, Limit, Claiming], Reason.ALREADY_SENT, 409),
-    "right and forgotten": Row([NEW, 0.0, FORGOTTEN], [Delivered, Limit, Claiming], Reason.ENDED, 410),
+    "right and lost": Row(
+        [NEW, 0.0, None, RESTARTED, 0.0, QUESTION],
+        [Delivered, Limit, GiveBack, Claiming, *AGAIN],
+        Reason.RESTARTED,
+        429,
+    ),
+    "wrong and lost": Row(
+        [NEW, 0.0, RESTARTED, None, 0.0, QUESTION],
+        [Delivered, Limit, Claiming, GiveBack, *AGAIN],
+        Reason.RESTARTED,
+        429,
+        {"gatepost_answer": "no"},
+    ),
+    "right and sent": Row([NEW, 0.0, None, SENT], [Delivered, Limit, GiveBack, Claiming], Reason.ALREADY_SENT, 409),
+    "right and forgotten": Row([NEW, 0.0, None, FORGOTTEN], [Delivered, Limit, GiveBack, Claiming], Reason.ENDED, 410),
 }
 
 
@@ -133,6 +149,7 @@ def test_answers(name: str) -> None:
     assert kinds(effects) == [ReadBody, *row.effects]
     assert isinstance(verdict, Show | Refuse)
     assert (verdict.reason, verdict.status) == (row.reason, row.status)
+    assert isinstance(verdict, Refuse) or verdict.maybe_sent is (row.reason is Reason.RESTARTED)
     assert not [effect for effect in effects if isinstance(effect, Claiming) and effect.submission] or "right" in name
 
 
@@ -146,7 +163,7 @@ def test_failure_limit_is_true() -> None:
 
 def test_only_failures_count_as_failures() -> None:
     """A wrong and a too fast answer count, once claimed; another picture, an expired and a used one do not."""
-    counting = Limit("failure", "<203.0.113.7>", spend=True)
+    counting, taken_back = Limit("failure", "<203.0.113.7>"), GiveBack("failure", "<203.0.113.7>")
     for name, row in ANSWERS.items():
         if row.asked:
             continue
@@ -155,7 +172,8 @@ def test_only_failures_count_as_failures() -> None:
         site.clock.tick(row.after)
         site.store = row.store
         effects, _ = site.answer(fields, *row.results)
-        assert (counting in effects) is (name in ("wrong", "too fast")), name
+        counted = effects.count(counting) - effects.count(taken_back)
+        assert counted == (name in ("wrong", "too fast", "failing")), name
 
 
 def test_restarted() -> None:
@@ -163,7 +181,7 @@ def test_restarted() -> None:
     site = Site()
     fields = site.page()
     site.store = ELSEWHERE
-    _, shown = site.answer(fields, NEW, 0.0, QUESTION, 0.0)
+    _, shown = site.answer(fields, NEW, 0.0, QUESTION)
     assert isinstance(shown, Show)
     assert (shown.maybe_sent, shown.reason) == (True, Reason.RESTARTED)
     assert [token.store for token in site.strangers] == [HERE]
@@ -205,7 +223,7 @@ def test_calm_answer_that_engages_is_asked_again() -> None:
     fields = site.page()
     for _ in range(2):
         assert site.guard.admit(request(), site.clock.now) is None
-    effects, shown = site.answer(fields, NEW, 0.0, QUESTION, 0.0)
+    effects, shown = site.answer(fields, NEW, 0.0, QUESTION)
     assert kinds(effects) == [ReadBody, Delivered, *AGAIN]
     assert isinstance(shown, Show)
     assert shown.reason is Reason.RULE_ENGAGED
@@ -218,21 +236,21 @@ def test_kept_body_is_read_before_the_claim_and_removed_after() -> None:
     """A kept body is fetched and checked, then claimed, then dropped."""
     site = Site({"carry_limit": 5})
     fields = site.page(None, True)  # noqa: FBT003 - the store's answer
-    effects, verdict = site.answer(fields, NEW, 0.0, ORIGINAL, NEW, None)
-    assert kinds(effects) == [ReadBody, Delivered, Limit, Fetch, Claiming, Drop]
+    effects, verdict = site.answer(fields, NEW, 0.0, None, ORIGINAL, NEW, None)
+    assert kinds(effects) == [ReadBody, Delivered, Limit, GiveBack, Fetch, Claiming, Drop]
     assert isinstance(verdict, Deliver)
     assert verdict.body == ORIGINAL
     token = site.gate.tokens.read("form", fields["gatepost_token"])
     assert token is not None
-    assert effects[3] == Fetch(token.submission, hashlib.sha256(ORIGINAL).digest())
+    assert effects[4] == Fetch(token.submission, hashlib.sha256(ORIGINAL).digest())
 
 
 def test_kept_body_stays_where_the_claim_fails() -> None:
     """Where the claim says no, nothing is dropped."""
     site = Site({"carry_limit": 5})
     fields = site.page(None, True)  # noqa: FBT003 - the store's answer
-    effects, verdict = site.answer(fields, NEW, 0.0, ORIGINAL, SENT)
-    assert kinds(effects) == [ReadBody, Delivered, Limit, Fetch, Claiming]
+    effects, verdict = site.answer(fields, NEW, 0.0, None, ORIGINAL, SENT)
+    assert kinds(effects) == [ReadBody, Delivered, Limit, GiveBack, Fetch, Claiming]
     assert verdict == Refuse(Reason.ALREADY_SENT, 409)
 
 
@@ -241,8 +259,8 @@ def test_lost_body(found: Claim, reason: Reason, status: int) -> None:
     """If the body is gone, the submission is not claimed; a right answer earns a permit, unless it was sent."""
     site = Site({"carry_limit": 5})
     fields = site.page(None, True)  # noqa: FBT003 - the store's answer
-    effects, verdict = site.answer(fields, NEW, 0.0, None, NEW, found)
-    assert kinds(effects) == [ReadBody, Delivered, Limit, Fetch, Claiming, Delivered]
+    effects, verdict = site.answer(fields, NEW, 0.0, None, None, NEW, found)
+    assert kinds(effects) == [ReadBody, Delivered, Limit, GiveBack, Fetch, Claiming, Delivered]
     assert [effect.submission for effect in effects if isinstance(effect, Claiming)] == [None]
     assert isinstance(verdict, Refuse)
     assert (verdict.reason, verdict.status, bool(verdict.cookie)) == (reason, status, reason is Reason.LOST)
@@ -252,8 +270,8 @@ def test_lost_body_of_a_wrong_answer_earns_nothing() -> None:
     """A wrong answer whose body is gone is told so at once, without a question and without a permit."""
     site = Site({"carry_limit": 5})
     fields = Answer(dict(site.page(None, True)) | {"gatepost_answer": "no"}, {})  # noqa: FBT003
-    effects, verdict = site.answer(fields, NEW, 0.0, NEW, 0.0, False, NEW)  # noqa: FBT003
-    assert kinds(effects) == [ReadBody, Delivered, Limit, Claiming, Limit, Holds, Delivered]
+    effects, verdict = site.answer(fields, NEW, 0.0, NEW, False, NEW)  # noqa: FBT003
+    assert kinds(effects) == [ReadBody, Delivered, Limit, Claiming, Holds, Delivered]
     assert verdict == Refuse(Reason.LOST, 410)
 
 
@@ -261,13 +279,13 @@ def test_body_that_was_not_kept() -> None:
     """A right answer to a page that said 'too large' claims its nonce alone and earns a permit for one submission."""
     site = Site()
     fields = site.page(Body(Read.OVER, length=9_000_000))
-    effects, verdict = site.answer(fields, NEW, 0.0, NEW)
-    assert kinds(effects) == [ReadBody, Delivered, Limit, Claiming]
+    effects, verdict = site.answer(fields, NEW, 0.0, None, NEW)
+    assert kinds(effects) == [ReadBody, Delivered, Limit, GiveBack, Claiming]
     assert [effect.submission for effect in effects if isinstance(effect, Claiming)] == [None]
     assert isinstance(verdict, Refuse)
     assert (verdict.reason, verdict.status) == (Reason.NOT_KEPT, 413)
     assert verdict.cookie.startswith("gatepost_permit=")
-    _, verdict = site.answer(fields, NEW, 0.0, SPENT, 0.0, QUESTION, 0.0)
+    _, verdict = site.answer(fields, NEW, 0.0, None, SPENT, 0.0, QUESTION)
     assert isinstance(verdict, Show)
     assert verdict.reason is Reason.USED
 
@@ -280,7 +298,7 @@ def test_reissue_keeps_the_submission() -> None:
     first = tokens.read("form", fields["gatepost_token"])
     site.clock.tick(500)
     fields = Answer(dict(fields) | {"gatepost_do": "another"}, {})
-    _, shown = site.answer(fields, NEW, NEW, 0.0, QUESTION, 0.0)
+    _, shown = site.answer(fields, NEW, NEW, 0.0, QUESTION)
     assert isinstance(shown, Show)
     assert shown.carry == fields["gatepost_carry"]
     second = tokens.read("form", shown.token)
@@ -302,6 +320,7 @@ RESULTS: dict[type, st.SearchStrategy[Any]] = {
     Holds: st.booleans(),
     Fetch: st.none() | st.just(ORIGINAL),
     Drop: st.none(),
+    GiveBack: st.none(),
     Limit: st.sampled_from([0.0, 0.0, 5.0]),
     Draw: st.sampled_from([QUESTION, QUESTION, Busy(2.0)]),
 }

@@ -226,24 +226,47 @@ class StoreContract:
     # --- limits ---
 
     def test_limit_counts_so_many_events(self, store_of: StoreOf) -> None:
-        """A limit is for one name and one client, and what is only asked about does not count."""
+        """A limit is for one name and one client, and what does not fit does not count."""
         store = store_of(issue_limit="3/minute", failure_limit="1/minute")
-        assert [store.limit("issue", "one", spend=False) for _ in range(9)] == [0.0] * 9
-        assert [store.limit("issue", "one", spend=True) == 0 for _ in range(5)] == [True] * 3 + [False] * 2
-        assert store.limit("issue", "two", spend=True) == 0
-        assert [store.limit("failure", "one", spend=True) == 0 for _ in range(2)] == [True, False]
+        assert [store.limit("issue", "one") == 0 for _ in range(5)] == [True] * 3 + [False] * 2
+        assert store.limit("issue", "two") == 0
+        assert [store.limit("failure", "one") == 0 for _ in range(2)] == [True, False]
 
     def test_limit_says_for_how_long(self, store_of: StoreOf, clock: ManualClock) -> None:
         """The wait is true: not much before it one more does not fit, and after it one more does."""
         store = store_of(issue_limit="3/minute")
         for _ in range(3):
-            store.limit("issue", "one", spend=True)
-        wait = store.limit("issue", "one", spend=True)
+            store.limit("issue", "one")
+        wait = store.limit("issue", "one")
         assert 0 < wait <= 120
         clock.tick(wait * 0.9)
-        assert store.limit("issue", "one", spend=False) > 0
+        assert store.limit("issue", "one") > 0
         clock.tick(wait * 0.1 + 0.001)
-        assert store.limit("issue", "one", spend=True) == 0
+        assert store.limit("issue", "one") == 0
+
+    def test_what_is_given_back_can_be_had_again(self, store_of: StoreOf, clock: ManualClock) -> None:
+        """What was counted and did not happen leaves room for one more, and for no more than there was."""
+        store = store_of(failure_limit="3/minute")
+        store.give_back("failure", "one")
+        assert [store.limit("failure", "one") == 0 for _ in range(4)] == [True] * 3 + [False]
+        store.give_back("failure", "two")
+        store.give_back("failure", "one")
+        assert [store.limit("failure", "one") == 0 for _ in range(2)] == [True, False]
+        clock.tick(86400)
+        store.give_back("failure", "one")
+        assert [store.limit("failure", "one") == 0 for _ in range(4)] == [True] * 3 + [False]
+
+    def test_i6_limit_holds_for_many_at_once(self, store_of: StoreOf) -> None:
+        """Of many threads that ask at once no more are let in than of one after the other."""
+        store, threads = store_of(failure_limit="3/minute"), 8
+        barrier = threading.Barrier(threads)
+
+        def ask(_: int) -> bool:
+            barrier.wait()
+            return store.limit("failure", "one") == 0
+
+        with ThreadPoolExecutor(threads) as pool:
+            assert sorted(pool.map(ask, range(threads))) == [False] * 5 + [True] * 3
 
 
 class TestMemoryStore(StoreContract):

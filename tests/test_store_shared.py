@@ -62,8 +62,8 @@ class SharedContract(StoreContract):
         two.drop(SUBMISSION)
         assert not one.holds(SUBMISSION)
         for store in (one, two):
-            assert store.limit("failure", "client", spend=True) == 0
-        assert one.limit("failure", "client", spend=True) > 0
+            assert store.limit("failure", "client") == 0
+        assert one.limit("failure", "client") > 0
 
     def test_sums_add_up(self, pair: tuple[Store, Store], clock: ManualClock) -> None:
         """Each process gets the sum of all, in this bucket and in the one before."""
@@ -282,7 +282,7 @@ class TestSqliteStore(SharedContract):
         store = store_of(clients_size=10)
         for minute in range(2):
             for number in range(100):
-                store.limit("issue", f"client {minute} {number}", spend=True)
+                store.limit("issue", f"client {minute} {number}")
             clock.tick(60)
         clock.tick(-60)
         store.sweep()

@@ -98,11 +98,21 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Seconds until one more event of this client fits a limit; 0 if it does, and then it counts if ``spend``."""
+    """Count one more event of this client, if it fits a limit; answered by the seconds until it does, 0 if it is now.
+
+    It is counted before it happens, or many at once would find that there is room for one.
+    """
 
     name: str
     client: str
-    spend: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """What :class:`Limit` counted did not happen after all."""
+
+    name: str
+    client: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,7 @@ class Busy:
     retry_after: float
 
 
-Effect = ReadBody | Delivered | Claiming | Keep | Holds | Fetch | Drop | Limit | Draw
+Effect = ReadBody | Delivered | Claiming | Keep | Holds | Fetch | Drop | Limit | GiveBack | Draw
 
 
 @dataclass(frozen=True, slots=True)

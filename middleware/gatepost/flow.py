@@ -23,6 +23,7 @@ from .effects import (
     Drop,
     Effect,
     Fetch,
+    GiveBack,
     Gone,
     Keep,
     Limit,
@@ -182,11 +183,13 @@ class Flow:
         mine = replace(case, token=token)
         # A token of another store is not compared, and its client has to be told that it may have been sent already.
         compared = token.mac and token.store == self._identity()
-        wait = (yield from self._failing(case)) if compared else 0.0
+        wait = (yield from self._failing(mine)) if compared else 0.0
         if wait:
             return (yield from self._drain_and_show(mine, Reason.FAILURE_LIMIT, 0, retry_after=wait))
         try:
             judgement = yield from self._judge_by_header(mine, AnswerForm("", "", {"answer": _header_answer(request)}))
+            if compared:
+                yield from self._unless_failed(mine, judgement.reason)
         except StoreError:
             return self._pages.away(mine)
         if judgement.reason is Reason.SOLVED:
@@ -216,7 +219,6 @@ class Flow:
             found = yield Claiming(token.nonce, token.expires, token.store, submission, token.end)
             if found is not Claim.NEW:
                 return replace(judgement, reason=_REFUSED[found])
-        yield from self._count_failure(case, judgement.reason)
         return judgement
 
     # --- an answer by form ---
@@ -272,19 +274,22 @@ class Flow:
             if demand is None:
                 return (yield from self._deliver(case, Reason.CALMED, None))
             return (yield from self._pages.reissue(case, demand.reason, demand.level))
-        if not form.another and token.mac:
+        compared = bool(token.mac) and not form.another
+        if compared:
             wait = yield from self._failing(case)
             if wait:
                 return (yield from self._pages.reissue(case, Reason.FAILURE_LIMIT, 0, retry_after=wait))
         judgement = judge(token, form, guard.rule, guard.kinds, self._tokens, now, self._leeway)
         if judgement.reason is Reason.SOLVED:
+            yield from self._unless_failed(case, Reason.SOLVED)
             return (yield from self._deliver(case, Reason.SOLVED, token.nonce))
         reason: Reason = judgement.reason
         if judgement.burn:
             found = yield Claiming(token.nonce, token.expires, token.store)
             if found is not Claim.NEW:
                 reason = _REFUSED[found]
-        yield from self._count_failure(case, reason)
+        if compared:
+            yield from self._unless_failed(case, reason)
         return (yield from self._again(case, reason, demand.level, judgement.kind))
 
     def _again(self, case: Case, reason: Reason, level: int, kind: str = "") -> Steps:
@@ -293,15 +298,16 @@ class Flow:
         return (yield from self._pages.reissue(case, reason, level, kind=kind, maybe_sent=restarted))
 
     def _failing(self, case: Case) -> Generator[Effect, Any, float]:
-        """For how long this client's answers are not looked at, in seconds."""
+        """For how long this client's answers are not looked at, in seconds; if they are, this one counts as a failure
+        until it is seen to be none: of many wrong ones at once no more are compared than one after the other."""
         if not case.client:
             return 0.0
-        wait: float = yield Limit("failure", case.client, spend=False)
+        wait: float = yield Limit("failure", case.client)
         return wait
 
-    def _count_failure(self, case: Case, reason: Reason) -> Generator[Effect, Any, None]:
-        if case.client and reason in (Reason.WRONG, Reason.TOO_FAST):
-            yield Limit("failure", case.client, spend=True)
+    def _unless_failed(self, case: Case, reason: Reason) -> Generator[Effect, Any, None]:
+        if case.client and reason not in (Reason.WRONG, Reason.TOO_FAST):
+            yield GiveBack("failure", case.client)
 
     # --- the ends ---
 

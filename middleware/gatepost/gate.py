@@ -13,7 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, cast
 
 from .challenges import make_kinds
-from .effects import Busy, Claiming, Delivered, Draw, Drop, Effect, Fetch, Holds, Keep, Limit, ReadBody
+from .effects import Busy, Claiming, Delivered, Draw, Drop, Effect, Fetch, GiveBack, Holds, Keep, Limit, ReadBody
 from .exchange import Exchange
 from .flow import Flow
 from .guard import Guard, RuleStats
@@ -183,7 +183,9 @@ class Gate:
             case Delivered():
                 return store.delivered(effect.submission, effect.end)
             case Limit():
-                return store.limit(effect.name, effect.client, effect.spend)
+                return store.limit(effect.name, effect.client)
+            case GiveBack():
+                return store.give_back(effect.name, effect.client)
             case Keep():
                 kept = store.keep(effect.submission, effect.body, effect.until, effect.client)
                 if kept:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .carry import Carry, Where
-from .effects import Busy, Delivered, Draw, Effect, Holds, Limit, Refuse, Show, Verdict
+from .effects import Busy, Delivered, Draw, Effect, GiveBack, Holds, Limit, Refuse, Show, Verdict
 from .guard import Guard
 from .judge import kind_of
 from .languages import asked, spoken
@@ -164,12 +164,12 @@ class Interstitials:
         if busy is not None:
             return busy, Reason.BUSY
         if case.client:
-            wait: float = yield Limit("issue", case.client, spend=False)
+            wait: float = yield Limit("issue", case.client)
             if wait:
                 return Busy(wait), Reason.ISSUE_LIMIT
         drawn = yield order
-        if case.client and not isinstance(drawn, Busy):
-            yield Limit("issue", case.client, spend=True)
+        if case.client and isinstance(drawn, Busy):
+            yield GiveBack("issue", case.client)
         return drawn, Reason.BUSY
 
     def refuse(

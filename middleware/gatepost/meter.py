@@ -288,3 +288,11 @@ class Limiter:
             if spend:
                 window.add(now, weight)
             return 0.0
+
+    def give_back(self, client: str, now: float) -> None:
+        """Take back an event that was counted a moment ago."""
+        with self._lock:
+            window = self._windows.get(client)
+            if window is not None:
+                window.estimate(now)  # moves the buckets on
+                window.take_back()

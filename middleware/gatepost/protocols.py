@@ -234,12 +234,15 @@ class Claims(Protocol):
     def drop(self, submission: bytes) -> None:
         """Forget the kept body, if there is one."""
 
-    def limit(self, name: str, client: str, spend: bool) -> float:
-        """Seconds until one more event of this client is within the limit ``name``; 0 if it is now.
+    def limit(self, name: str, client: str) -> float:
+        """Count one event of this client, in one atomic step, if it is within the limit ``name``.
 
         :param name: ``"issue"`` or ``"failure"``.
-        :param spend: count the event, if it is within the limit.
+        :returns: 0 if it was counted, else the seconds until one more is within the limit.
         """
+
+    def give_back(self, name: str, client: str) -> None:
+        """Take back an event that :meth:`limit` counted a moment ago."""
 
     def sweep(self) -> bool:
         """Let go of some of what has expired, in bounded time; whether bodies are still kept."""

@@ -183,10 +183,17 @@ class Front:
         self.local.drop(submission)
         self._ask(lambda store: store.drop(submission))
 
-    def limit(self, name: str, client: str, spend: bool) -> float:
+    def limit(self, name: str, client: str) -> float:
         """See :meth:`gatepost.Store.limit`."""
-        told = self._ask(lambda store: store.limit(name, client, spend))
-        return self.local.limit(name, client, spend) if told is None else told
+        told = self._ask(lambda store: store.limit(name, client))
+        return self.local.limit(name, client) if told is None else told
+
+    def give_back(self, name: str, client: str) -> None:
+        """See :meth:`gatepost.Store.give_back`."""
+        if self._shared is None or self.away:
+            self.local.give_back(name, client)
+        else:
+            self._ask(lambda store: store.give_back(name, client))
 
     # --- the background ---
 

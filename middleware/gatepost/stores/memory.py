@@ -220,6 +220,10 @@ class MemoryStore:
         if kept is not None:
             self._kept_bytes -= len(kept.body)
 
-    def limit(self, name: str, client: str, spend: bool) -> float:
+    def limit(self, name: str, client: str) -> float:
         """See :meth:`gatepost.protocols.Store.limit`."""
-        return self._limits[name].wait(client, self._settings.clock(), spend)
+        return self._limits[name].wait(client, self._settings.clock(), spend=True)
+
+    def give_back(self, name: str, client: str) -> None:
+        """See :meth:`gatepost.protocols.Store.give_back`."""
+        self._limits[name].give_back(client, self._settings.clock())

@@ -205,15 +205,20 @@ class RedisStore:
 
     # --- counts ---
 
-    def limit(self, name: str, client: str, spend: bool) -> float:
+    def limit(self, name: str, client: str) -> float:
         """See :meth:`gatepost.Store.limit`."""
         rate, now = self._rates[name], self._settings.clock()
         bucket = int(now // rate.period)
         keys = [self._key("l", name, client, str(number)) for number in (bucket, bucket - 1)]
         share = 1.0 - (now - bucket * rate.period) / rate.period
         expire = int(2 * rate.period * 1000) + _MARGIN
-        current, previous = self._script(scripts.LIMIT, keys, share, rate.count, int(spend), expire)
+        current, previous = self._script(scripts.LIMIT, keys, share, rate.count, expire)
         return wait_for(rate.count, current, previous, bucket * rate.period, rate.period, now)
+
+    def give_back(self, name: str, client: str) -> None:
+        """See :meth:`gatepost.Store.give_back`."""
+        bucket = int(self._settings.clock() // self._rates[name].period)
+        self._script(scripts.GIVE_BACK, [self._key("l", name, client, str(bucket))])
 
     def exchange(self, sums: Sequence[Sums]) -> list[Totals]:
         """See :meth:`gatepost.Store.exchange`."""

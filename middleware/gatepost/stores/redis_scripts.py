@@ -54,11 +54,15 @@ return 1
 LIMIT = """
 local current = tonumber(redis.call('GET', KEYS[1]) or 0)
 local previous = tonumber(redis.call('GET', KEYS[2]) or 0)
-if ARGV[3] == '1' and current + previous * tonumber(ARGV[1]) + 1 <= tonumber(ARGV[2]) then
+if current + previous * tonumber(ARGV[1]) + 1 <= tonumber(ARGV[2]) then
   redis.call('INCR', KEYS[1])
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
 return {current, previous}
+"""
+
+GIVE_BACK = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) > 0 then redis.call('DECR', KEYS[1]) end
 """
 
 # An exchange that seemed to fail is told again under its number, and what was added once is not added again.

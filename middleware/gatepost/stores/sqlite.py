@@ -168,7 +168,7 @@ class SqliteStore:
 
     # --- limits ---
 
-    def limit(self, name: str, client: str, spend: bool) -> float:
+    def limit(self, name: str, client: str) -> float:
         """See :meth:`gatepost.Store.limit`."""
         rate, now, key = self._rates[name], self._settings.clock(), f"{name}:{client}"
         bucket = int(now // rate.period)
@@ -178,14 +178,20 @@ class SqliteStore:
             counts = dict(connection.execute(query, (key, bucket - 1)).fetchall())
             current, previous = counts.get(bucket, 0), counts.get(bucket - 1, 0)
             wait = wait_for(rate.count, current, previous, bucket * rate.period, rate.period, now)
-            if not wait and spend:
+            if not wait:
                 connection.execute(
                     "INSERT INTO limits VALUES (?, ?, 1, ?) ON CONFLICT DO UPDATE SET count = count + 1",
                     (key, bucket, int((bucket + 2) * rate.period * 1000)),
                 )
             return wait
 
-        return self._run(work, writing=spend)
+        return self._run(work)
+
+    def give_back(self, name: str, client: str) -> None:
+        """See :meth:`gatepost.Store.give_back`."""
+        bucket = int(self._settings.clock() // self._rates[name].period)
+        query = "UPDATE limits SET count = count - 1 WHERE key = ? AND bucket = ? AND count > 0"
+        self._run(lambda connection: connection.execute(query, (f"{name}:{client}", bucket)))
 
     # --- the background ---
 
