@@ -20,11 +20,13 @@ Workers = Callable[..., list[WsgiTwin]]
 
 
 class Late(SqliteStore):
-    """A store that does what it is told, and is too late to say so."""
+    """A store that can be away, or do what it is told and be too late to say so."""
 
-    late = False
+    late = away = False
 
     def exchange(self, sums: Sequence[Sums]) -> list[Totals]:
+        if self.away:
+            raise StoreError("taken away by the test")
         totals = super().exchange(sums)
         if self.late:
             raise StoreError("the test waits no longer")
@@ -108,18 +110,19 @@ def test_what_others_told_is_not_told_back_at_once(workers: Workers) -> None:
 
 
 @by_hand
+@pytest.mark.parametrize("fault", ["late", "away"])
 @pytest.mark.parametrize("failures", [1, 3])
-def test_exchange_that_seemed_to_fail_counts_once(workers: Workers, failures: int) -> None:
-    """What the store added although nobody waited for it any more is not added again, and what came later is."""
+def test_exchange_that_failed_counts_once(workers: Workers, failures: int, fault: str) -> None:
+    """What could not be told is told later; what the store added although nobody waited is not added again."""
     one, two = workers(2, above="1000/minute")
     for _ in range(3):
         one.send(body=b"a=b")
-    store_of(one).late = True
+    setattr(store_of(one), fault, True)
     for _ in range(failures):
         assert one.gate.exchange.once()
         assert one.gate.store.away
         one.send(body=b"a=b")
-    store_of(one).late = False
+    setattr(store_of(one), fault, False)
     one.gate.exchange.once()
     [told] = store_of(two).status()
     assert told.counts["submissions"] == 3 + failures
