@@ -14,7 +14,8 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ..protocols import Claim, Store, StoreError, Sums, Totals
@@ -48,6 +49,9 @@ class Front:
         self._identity = b""
         self._away_since: float | None = None
         self._jumps = 0  # of the clock, as they were when the shared store was last asked
+        # Submissions whose claims are on their way to the shared store: what is known of them here may be withdrawn.
+        self._flying: set[bytes] = set()
+        self._landed = threading.Condition()
         # What was claimed here while the shared store was away.
         self._unwritten: OrderedDict[bytes, _Entry] = OrderedDict()
 
@@ -99,6 +103,10 @@ class Front:
         :raises StoreError: if the shared store is away, and its policy is to refuse.
         """
         found = self.local.delivered(submission, end)
+        if found is Claim.DELIVERED and self._shared is not None:
+            with self._landed:
+                self._land(submission)
+            found = self.local.delivered(submission, end)
         if found is Claim.DELIVERED or self._shared is None:
             return found
         told = self._ask(lambda store: store.delivered(submission, end))
@@ -106,6 +114,30 @@ class Front:
             self._may_go_alone()
             return found
         return told
+
+    def _land(self, submission: bytes) -> None:
+        """Wait until no claim of this submission is on its way: it may be withdrawn. Under the condition's lock.
+
+        :raises StoreError: if that takes too long, and the policy is to refuse. By itself a process withdraws nothing.
+        """
+        timeout = patience.left(self._settings.store_timeout)
+        with patience.waiting():
+            landed = self._landed.wait_for(lambda: submission not in self._flying, timeout)
+        if not landed:
+            self._may_go_alone()
+
+    @contextmanager
+    def _flight(self, submission: bytes) -> Iterator[None]:
+        """In this process one claim of a submission after the other."""
+        with self._landed:
+            self._land(submission)
+            self._flying.add(submission)
+        try:
+            yield
+        finally:
+            with self._landed:
+                self._flying.discard(submission)
+                self._landed.notify_all()
 
     def claim(
         self, nonce: bytes | None, expires: int, submission: bytes | None, end: int, store: bytes | None = None
@@ -117,6 +149,14 @@ class Front:
         """
         if self._shared is None:
             return self.local.claim(nonce, expires, submission, end, store)
+        if submission is None:
+            return self._claim(nonce, expires, submission, end, store)
+        with self._flight(submission):
+            return self._claim(nonce, expires, submission, end, store)
+
+    def _claim(
+        self, nonce: bytes | None, expires: int, submission: bytes | None, end: int, store: bytes | None
+    ) -> Claim:
         # What the process has forgotten matters only while it is by itself.
         found = self.local.claim_here(nonce, expires, submission, end, forgetful=not self.away)
         if found is not Claim.NEW:

@@ -28,7 +28,8 @@ def exchange(client: Any, key: Key, sums: Sequence[Sums], now: float) -> list[To
             key("rules"),
             key("t", mine.rule, mine.teller),
         ]
-        pipeline.eval(EXCHANGE, len(keys), *keys, _values(mine, now), repr(now))
+        # By its name, since the method of a cluster's pipeline takes nothing.
+        pipeline.execute_command("EVAL", EXCHANGE, len(keys), *keys, _values(mine, now), repr(now))
     return [
         Totals(mine.rule, mine.bucket, int(current), int(previous), tuple(json.loads(until)), int(turn))
         for mine, (current, previous, until, turn) in zip(sums, pipeline.execute(), strict=True)
