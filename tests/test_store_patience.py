@@ -143,8 +143,9 @@ def test_i10_both_twins_bound_a_whole_request(
     left = patience.left
 
     def noted(most: float) -> float:
-        waits.append(left(most))
-        return waits[-1]
+        if patience._budget.get() is not None:  # a thread of another test's gate has none
+            waits.append(left(most))
+        return left(most)
 
     monkeypatch.setattr("gatepost.stores.patience.left", noted)
     other = lock(path)

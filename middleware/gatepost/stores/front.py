@@ -120,6 +120,8 @@ class Front:
 
         :raises StoreError: if that takes too long, and the policy is to refuse. By itself a process withdraws nothing.
         """
+        if submission not in self._flying:
+            return
         timeout = patience.left(self._settings.store_timeout)
         with patience.waiting():
             landed = self._landed.wait_for(lambda: submission not in self._flying, timeout)
