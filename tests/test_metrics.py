@@ -243,7 +243,7 @@ def test_i10_store_is_timed_and_its_loss_is_seen(shared: Watched) -> None:
     """Operations of the shared store are timed by name, failures counted, and its loss and return are seen."""
     shared.twin.answer(shared.send())
     found = shared.scrape()
-    for operation, times in {"claim": 1, "keep": 1, "drop": 1, "limit": 3}.items():
+    for operation, times in {"claim": 1, "keep": 1, "drop": 1, "limit": 2, "give_back": 1}.items():
         assert found["store_seconds_count", operation] == times, operation
     assert found["store_away",] == 0
     store = shared.twin.gate.settings.store

@@ -17,6 +17,7 @@ OPERATIONS = (
     "delivered",
     "drop",
     "exchange",
+    "give_back",
     "holds",
     "keep",
     "limit",
