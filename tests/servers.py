@@ -207,7 +207,8 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.02)  # between two looks; nothing hangs on how long it is
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         port: int = taken.getsockname()[1]
@@ -239,7 +240,7 @@ def start(
 
 def _launch(name: str, prefix: str, extra: Sequence[str], environ: dict[str, str]) -> Server:
     program = PROGRAMS[name]
-    port = _free_port()
+    port = free_port()
     handle, log = tempfile.mkstemp(prefix="gatepost-", suffix=".log")
     identity = secrets.token_hex(8)
     # After 'python -m server': Waitress takes no option behind the application's name.

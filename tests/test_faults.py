@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from threading import Semaphore
@@ -117,6 +118,43 @@ def test_i13_withdrawn_claim_is_not_written(front: Front, store: Flaky, later: i
     assert front.recover()
     assert store.delivered(SUBMISSION, later) is Claim.NEW
     assert store.claim(NONCE, later, None, 0) is Claim.SPENT
+
+
+@pytest.mark.parametrize("step", ["delivered", "claim"])
+def test_i13_double_click_into_a_failing_store_is_not_told_a_lie(
+    path: Path, clock: ManualClock, later: int, step: str
+) -> None:
+    """While the first of two answers waits for a store that then fails, the second is not told that it was sent."""
+    options = settings(clock=clock, on_store_error="refuse")
+    store = Flaky(path, options)
+    front = Front(options, store, lambda _: None)
+    store.away = True
+    found: list[Claim | StoreError] = []
+
+    def click() -> None:
+        try:
+            if step == "delivered":
+                found.append(front.delivered(SUBMISSION, later))
+            else:
+                found.append(front.claim(OTHER, later, SUBMISSION, later))
+        except StoreError as error:
+            found.append(error)
+
+    second = threading.Thread(target=click)
+
+    def before_claim() -> None:
+        if second.ident is None:
+            second.start()
+            second.join(0.05)  # it would be at its end, if it did not wait for the first
+
+    store.before_claim = before_claim
+    with pytest.raises(StoreError):
+        front.claim(NONCE, later, SUBMISSION, later)
+    second.join(10)
+    assert isinstance(found[0], StoreError)
+    store.away = False
+    assert front.recover()
+    assert front.delivered(SUBMISSION, later) is Claim.NEW
 
 
 def test_i13_claim_withdrawn_while_it_is_written_is_taken_back(front: Front, store: Flaky, later: int) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +17,7 @@ from gatepost import Settings, Store
 from gatepost.protocols import Claim, Claims, StoreError, Sums
 from gatepost.stores.sqlite import SqliteStore
 from gatepost.testing import ManualClock
+from store_servers import PROGRAMS, store_server
 from test_store_contract import NONCE, SUBMISSION, StoreContract
 from twins import settings
 
@@ -350,24 +348,11 @@ class TestSqliteStore(SharedContract):
         assert store.claim(NONCE, now + 10 * MINUTE, None, 0) is Claim.SPENT
 
 
-@pytest.fixture(scope="module")
-def redis_port() -> Iterator[int]:
-    """A Redis server of our own on a free port."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-    yield port
-    process.terminate()
-    process.wait(20)
+@pytest.fixture(scope="module", params=PROGRAMS)
+def redis_port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A Redis or Valkey server of our own on a free port."""
+    with store_server(request.param) as server:
+        yield server.port
 
 
 class TestRedisStore(SharedContract):

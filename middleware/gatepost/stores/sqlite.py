@@ -22,6 +22,7 @@ _Result = TypeVar("_Result")
 
 _SWEPT = 500  # rows that one step of a sweep removes from a table at most
 _STEPS = 8  # of a sweep; between two of them others may write
+_START = 10.0  # seconds that the first opening of the file may take
 
 
 class SqliteStore:
@@ -36,7 +37,8 @@ class SqliteStore:
         self._settings = settings
         self._leeway = int(settings.leeway * 1000)
         self._rates = {"issue": settings.issue_rate, "failure": settings.failure_rate}
-        self._file = SqliteFile(path, settings.store_timeout, locate)
+        # No request waits yet, and all workers of a server make the file at the same moment.
+        self._file = SqliteFile(path, max(settings.store_timeout, _START), locate)
         self._dropped = False  # a body, which the log beside the file still has
         try:
             self._file.run(lambda _: None, writing=True)
@@ -47,6 +49,7 @@ class SqliteStore:
             ) from error
         finally:
             self.close()  # nothing is to be open across a fork
+            self._file.timeout = settings.store_timeout
 
     def _run(self, work: Callable[[sqlite3.Connection], _Result], *, writing: bool = True) -> _Result:
         return self._file.run(work, writing=writing)

@@ -107,7 +107,7 @@ class SqliteFile:
 
     def __init__(self, path: Path, timeout: float, locate: Callable[[], Path] | None = None) -> None:
         self.path = path
-        self._timeout = timeout
+        self.timeout = timeout
         self._locate = locate or (lambda: path)
         self._writing, self._reading, self._behind = self._lanes = _Lane(), _Lane(), _Lane()
         self._inode = (0, 0)
@@ -147,7 +147,7 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def _entered(self, lane: _Lane) -> Iterator[sqlite3.Connection]:
-        timeout = patience.left(self._timeout)
+        timeout = patience.left(self.timeout)
         deadline = time.monotonic() + timeout
         # A little is left in any case, or a crowd in here would lose the store.
         if not lane.lock.acquire(timeout=timeout * (1 - _LEAST)):
