@@ -162,19 +162,21 @@ def test_recording_is_saved(browser: TextBrowser, keys: tuple[str, str], asked: 
     Lynx follows no such link: there a question is what helps, and it is one button away.
     """
     kind = _Repeated()
-    with posted("wsgi", challenge=[kind, QuestionKind(QUESTIONS)]) as post:
-        with terminal([program(browser.name), *browser.options, post.url()], tmp_path) as shown:
-            browser.open(shown)
-            browser.fill(shown, NAME, WISH)
-            shown.wait_for("Download the recording")
-            shown.wait_for(LAST)
-            first, save = keys
-            shown.type(first + save)
-            shown.wait_for(asked)
-            shown.type(f"{CLEARED}saved.wav\r")
-            saved = tmp_path / "saved.wav"
-            expected = base64.b64encode(kind.recording) if browser is W3M else kind.recording
-            wait_for(lambda: saved.exists() and saved.read_bytes() == expected)
+    with (
+        posted("wsgi", challenge=[kind, QuestionKind(QUESTIONS)]) as post,
+        terminal([program(browser.name), *browser.options, post.url()], tmp_path) as shown,
+    ):
+        browser.open(shown)
+        browser.fill(shown, NAME, WISH)
+        shown.wait_for("Download the recording")
+        shown.wait_for(LAST)
+        first, save = keys
+        shown.type(first + save)
+        shown.wait_for(asked)
+        shown.type(f"{CLEARED}saved.wav\r")
+        saved = tmp_path / "saved.wav"
+        expected = base64.b64encode(kind.recording) if browser is W3M else kind.recording
+        wait_for(lambda: saved.exists() and saved.read_bytes() == expected)
 
 
 class _Repeated(AudioKind):
