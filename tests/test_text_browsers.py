@@ -187,7 +187,7 @@ class _Repeated(AudioKind):
         self._drawn = super().draw(1, "en")
         self.recording = self._drawn.media.content
 
-    def draw(self, level: int, locale: str) -> Challenge:  # noqa: ARG002 - as the protocol has it
+    def draw(self, level: int = 1, locale: str = "") -> Challenge:  # noqa: ARG002 - as the base class has it
         return self._drawn
 
 
