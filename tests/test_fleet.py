@@ -50,9 +50,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "sqlite": {"store": f"sqlite:///{folder}/gatepost.db"},
             "redis": {"store": server.url},
         }
-        # Patient, since a process that is kept waiting by a busy machine would go by itself.
-        gates = {f"/{name}": store | {"store_timeout": 10} for name, store in stores.items()}
-        rising: dict[str, Any] = {"store_timeout": 10, "mode": "adaptive", "above": f"{ABOVE}/second", "hold": 1}
+        gates = {f"/{name}": store for name, store in stores.items()}
+        rising: dict[str, Any] = {"mode": "adaptive", "above": f"{ABOVE}/second", "hold": 1}
         gates |= {f"/{name}-rising": store | rising for name, store in stores.items()}
         here = stack.enter_context(place(folder))
         yield Site(here, [here.fleet(name, gates, environ={"TMPDIR": str(folder)}) for name in ("uvicorn", "gunicorn")])
@@ -74,15 +73,18 @@ def at_once(hosts: Sequence[Fleet], path: str, body: bytes) -> list[Reply]:
 
 @pytest.mark.parametrize("store", STORES)
 def test_i4_one_of_five_hundred_equal_answers_is_delivered(site: Site, store: str) -> None:
-    """Of five hundred right answers with one token at once, over all workers, exactly one is delivered."""
+    """Of five hundred right answers with one token at once, over all workers, exactly one is delivered.
+
+    Whoever waits too long in the crowd is asked to try again, and whoever comes after that gets a new question: the
+    store is busy by that, and not lost.
+    """
     hosts, path = site.hosts_of(store), f"/{store}"
     with hosts[-1].connect() as line:
         page = line.post(path, URLENCODED, b"only-one&message=hello", PAGE)
     replies = at_once(hosts, path, page.answered().body)
-    assert Counter((reply.status, reply.reason) for reply in replies) == {
-        (200, ""): 1,
-        (409, "already-sent"): POSTS - 1,
-    }
+    found = Counter((reply.status, reply.reason) for reply in replies)
+    assert found[200, ""] == 1
+    assert set(found) <= {(200, ""), (409, "already-sent"), (503, "store-away"), (429, "used")}
     assert site.place.diary.deliveries(path) == {"only-one": 1}
     for number, host in enumerate(hosts):
         workers = {reply.get("x-pid") for reply in replies[number :: len(hosts)]}

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from gatepost import Settings, Store
-from gatepost.protocols import Claim, Claims, StoreError, Sums
+from gatepost.protocols import Claim, Claims, StoreBusyError, StoreError, Sums
 from gatepost.stores.sqlite import SqliteStore
 from gatepost.testing import ManualClock
 from store_servers import PROGRAMS, store_server
@@ -408,25 +409,60 @@ class TestRedisStore(SharedContract):
     def test_i10_refused_delivery_is_not_claimed_by_a_late_server(
         self, store_of: Callable[..., Store], redis_port: int, now: int
     ) -> None:
-        """A server that slept carries out what was given up meanwhile; under ``refuse`` that is taken back."""
+        """A server that slept finds a claim that was given up meanwhile, and does not carry it out."""
         import redis
 
         client = redis.Redis(port=redis_port)
         process = int(client.info("server")["process_id"])
-        store = store_of(on_store_error="refuse", store_timeout=0.05)
+        store = store_of(store_timeout=0.05)
         store.identity()
         os.kill(process, signal.SIGSTOP)
         try:
-            with pytest.raises(StoreError):
+            with pytest.raises(StoreBusyError):
                 store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE)
+            deadline = time.monotonic() + 0.05  # which has to go by before the server is awake
+            while time.monotonic() < deadline:
+                pass
         finally:
             os.kill(process, signal.SIGCONT)
         assert client.ping()
         client.close()
+        assert store.delivered(SUBMISSION, now + MINUTE) is Claim.NEW
+        assert store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE) is Claim.NEW
+
+    def test_i10_claim_that_was_made_after_all_is_taken_back(
+        self, store_of: Callable[..., Store], now: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where the server claimed, and only its answer was lost, the next claim takes the submission's back."""
+        import redis
+
+        store = store_of()
+        store.identity()
+        run = redis.Redis.eval
+
+        def deaf(client: Any, *arguments: Any) -> Any:
+            run(client, *arguments)
+            raise redis.TimeoutError
+
+        with monkeypatch.context() as patched:
+            patched.setattr("redis.Redis.eval", deaf)
+            with pytest.raises(StoreBusyError):
+                store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE)
         assert store.delivered(SUBMISSION, now + MINUTE) is Claim.DELIVERED
         assert store.claim(b"2" * 16, now + MINUTE, None, 0) is Claim.NEW
         assert store.delivered(SUBMISSION, now + MINUTE) is Claim.NEW
         assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.SPENT
+
+    @pytest.mark.parametrize("step", [-3_600_000, 3_600_000])
+    def test_i10_server_whose_clock_was_set_is_not_late(
+        self, store_of: Callable[..., Store], now: int, step: int
+    ) -> None:
+        """A clock of the server that jumps costs one more question, and no claim."""
+        store = store_of()
+        store.identity()
+        store._ahead += step  # type: ignore[attr-defined]
+        for number in range(3):
+            assert store.claim(bytes([number]) * 16, now + MINUTE, None, 0) is Claim.NEW
 
     def test_i10_key_of_another_type_is_an_error_and_no_more(
         self, store_of: Callable[..., Store], redis_port: int, now: int

@@ -139,7 +139,11 @@ class Claim(Enum):
 
 
 class StoreError(Exception):
-    """A shared store cannot answer now: it is away, busy for too long, full, or not what it should be."""
+    """A shared store cannot answer now: it is away, full, or not what it should be."""
+
+
+class StoreBusyError(StoreError):
+    """A shared store has not answered in time. It counts as lost only if nobody else is answered for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +259,8 @@ class Store(Claims, Protocol):
     after construction. A store may also have ``kept()``, which tells the number of kept bodies and of their bytes to
     those who watch.
 
-    :raises StoreError: from every method, when the store cannot answer.
+    :raises StoreError: from every method, when the store cannot answer; :class:`StoreBusyError` when it only takes
+        too long.
     """
 
     def exchange(self, sums: Sequence[Sums]) -> list[Totals]:

@@ -13,22 +13,23 @@ import hmac
 import logging
 import secrets
 import threading
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from ..protocols import Claim, Store, StoreError, Sums, Totals
+from ..protocols import Claim, Store, StoreBusyError, StoreError, Sums, Totals
 from ..settings import Settings
 from . import patience
+from .ledger import Entry, Ledger
 from .memory import MemoryStore
 
 log = logging.getLogger("gatepost")
 
 _Result = TypeVar("_Result")
-_Entry = tuple[bytes | None, int, bytes | None, int]
 
 _PROBE = 1000  # milliseconds that the claim lives by which a lost store is tried
+_STRAIN = 4  # times ``store_timeout`` in which nobody is answered: then it is not the crowd that makes them wait
 _ROUNDS = 20  # times that what was claimed meanwhile is looked through before the next try
 
 
@@ -49,11 +50,13 @@ class Front:
         self._identity = b""
         self._away_since: float | None = None
         self._jumps = 0  # of the clock, as they were when the shared store was last asked
+        # Since when nothing was answered in time; of reading and writing apart, as a file may be held for one of them.
+        self._strained: dict[bool, float] = {}
         # Submissions whose claims are on their way to the shared store: what is known of them here may be withdrawn.
         self._flying: set[bytes] = set()
         self._landed = threading.Condition()
         # What was claimed here while the shared store was away.
-        self._unwritten: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._unwritten = Ledger(settings.spent_size + settings.delivered_size)
 
     @property
     def blocking(self) -> bool:
@@ -73,7 +76,8 @@ class Front:
     def open(self) -> None:
         """Get to know the shared store. Without it the process goes by itself until it appears."""
         if not self.ready:
-            self._ask(lambda _: None)
+            with suppress(StoreBusyError):
+                self._ask(lambda _: None)
             self._identity = self._identity or self._alone(b"", 0)
 
     def identity(self) -> bytes:
@@ -100,7 +104,7 @@ class Front:
     def delivered(self, submission: bytes, end: int) -> Claim:
         """See :meth:`gatepost.Store.delivered`.
 
-        :raises StoreError: if the shared store is away, and its policy is to refuse.
+        :raises StoreError: if the shared store is away, and its policy is to refuse; if it is busy.
         """
         found = self.local.delivered(submission, end)
         if found is Claim.DELIVERED and self._shared is not None:
@@ -109,7 +113,7 @@ class Front:
             found = self.local.delivered(submission, end)
         if found is Claim.DELIVERED or self._shared is None:
             return found
-        told = self._ask(lambda store: store.delivered(submission, end))
+        told = self._ask(lambda store: store.delivered(submission, end), writing=False)
         if told is None:
             self._may_go_alone()
             return found
@@ -146,8 +150,8 @@ class Front:
     ) -> Claim:
         """See :meth:`gatepost.Store.claim`.
 
-        :raises StoreError: if the shared store is away, and its policy is to refuse; then nothing is claimed but the
-            nonce.
+        :raises StoreError: if the shared store is away, and its policy is to refuse, or if it is busy; then nothing is
+            claimed but the nonce.
         """
         if self._shared is None:
             return self.local.claim(nonce, expires, submission, end, store)
@@ -163,42 +167,40 @@ class Front:
         found = self.local.claim_here(nonce, expires, submission, end, forgetful=not self.away)
         if found is not Claim.NEW:
             return found
-        told = self._claim_for_all((nonce, expires, submission, end), store)
+        try:
+            told = self._claim_for_all((nonce, expires, submission, end), store)
+        except StoreError:
+            if submission is not None:
+                self.local.withdraw(submission)
+            raise
         if told in (Claim.SPENT, Claim.RESTARTED) and submission is not None:
             self.local.withdraw(submission)
         return told
 
-    def _claim_for_all(self, entry: _Entry, store: bytes | None) -> Claim:
+    def _claim_for_all(self, entry: Entry, store: bytes | None) -> Claim:
         """Claim in the shared store what is claimed here, or remember it until that can be done."""
         while (told := self._ask(lambda shared: shared.claim(*entry, store))) is None:
-            if self._settings.on_store_error == "refuse":
-                if entry[2] is not None:
-                    self.local.withdraw(entry[2])
-                self._may_go_alone()
+            self._may_go_alone()
             if store is not None and self.away and store != self.identity():
                 return Claim.RESTARTED
             if self._remember(entry):
                 return Claim.NEW
         return told
 
-    def _remember(self, entry: _Entry) -> bool:
+    def _remember(self, entry: Entry) -> bool:
         """Remember a claim until it can be written; false if the store has come back meanwhile, and can be asked."""
         with self._lock:
             if not self.away:
                 return False
-            self._unwritten[entry[0] or entry[2] or b""] = entry
-            while len(self._unwritten) > self._settings.spent_size + self._settings.delivered_size:
-                self._unwritten.popitem(last=False)
+            self._unwritten.add(entry)
             return True
 
     def withdraw(self, submission: bytes) -> None:
         """See :meth:`gatepost.Store.withdraw`."""
         self.local.withdraw(submission)
-        with self._lock:  # or the store would be told, on its return, of a delivery that did not happen
-            for key, (nonce, expires, claimed, _) in list(self._unwritten.items()):
-                if claimed == submission:
-                    self._unwritten[key] = (nonce, expires, None, 0)
-        self._ask(lambda store: store.withdraw(submission))
+        self._unwritten.withdraw(submission)
+        with suppress(StoreBusyError):
+            self._ask(lambda store: store.withdraw(submission))
 
     def _may_go_alone(self) -> None:
         if self._settings.on_store_error == "refuse":
@@ -207,27 +209,45 @@ class Front:
     # --- bodies and limits: here, where the shared store cannot ---
 
     def keep(self, submission: bytes, body: bytes, until: int, client: str) -> bool:
-        """See :meth:`gatepost.Store.keep`."""
-        told = self._ask(lambda store: store.keep(submission, body, until, client))
+        """See :meth:`gatepost.Store.keep`. What a busy store does not take is not kept: others could not deliver it."""
+        try:
+            told = self._ask(lambda store: store.keep(submission, body, until, client))
+        except StoreBusyError:
+            return False
         return self.local.keep(submission, body, until, client) if told is None else told
 
     def holds(self, submission: bytes) -> bool:
-        """See :meth:`gatepost.Store.holds`."""
-        return self.local.holds(submission) or bool(self._ask(lambda store: store.holds(submission)))
+        """See :meth:`gatepost.Store.holds`. As long as the shared store cannot tell, the body is not given up."""
+        if self.local.holds(submission):
+            return True
+        with suppress(StoreBusyError):
+            told = self._ask(lambda store: store.holds(submission), writing=False)
+            return self._shared is not None if told is None else told
+        return True
 
     def read(self, submission: bytes) -> bytes | None:
-        """See :meth:`gatepost.Store.read`."""
+        """See :meth:`gatepost.Store.read`.
+
+        :raises StoreError: if the body is not here, and the shared store is away or busy.
+        """
         body = self.local.read(submission)
-        return body if body is not None else self._ask(lambda store: store.read(submission))
+        if body is None:
+            body = self._ask(lambda store: store.read(submission), writing=False)
+            if body is None and self.away:
+                raise StoreError("the shared store is away")
+        return body
 
     def drop(self, submission: bytes) -> None:
         """See :meth:`gatepost.Store.drop`."""
         self.local.drop(submission)
-        self._ask(lambda store: store.drop(submission))
+        with suppress(StoreBusyError):  # it goes when its time is up
+            self._ask(lambda store: store.drop(submission))
 
     def limit(self, name: str, client: str) -> float:
         """See :meth:`gatepost.Store.limit`."""
-        told = self._ask(lambda store: store.limit(name, client))
+        told = None
+        with suppress(StoreBusyError):
+            told = self._ask(lambda store: store.limit(name, client))
         return self.local.limit(name, client) if told is None else told
 
     def give_back(self, name: str, client: str) -> None:
@@ -235,13 +255,16 @@ class Front:
         if self._shared is None or self.away:
             self.local.give_back(name, client)
         else:
-            self._ask(lambda store: store.give_back(name, client))
+            with suppress(StoreBusyError):
+                self._ask(lambda store: store.give_back(name, client))
 
     # --- the background ---
 
     def exchange(self, sums: Sequence[Sums]) -> list[Totals] | None:
         """See :meth:`gatepost.Store.exchange`; ``None`` if there is nobody to exchange with now."""
-        return self._ask(lambda store: store.exchange(sums))
+        with suppress(StoreBusyError):
+            return self._ask(lambda store: store.exchange(sums))
+        return None
 
     def sweep(self) -> bool:
         """Let go of what has expired here; whether bodies are still kept here."""
@@ -249,7 +272,9 @@ class Front:
 
     def sweep_shared(self) -> bool:
         """Let go of some of what has expired in the shared store; whether bodies are still kept there."""
-        return bool(self._ask(lambda store: store.sweep()))
+        with suppress(StoreBusyError):
+            return bool(self._ask(lambda store: store.sweep()))
+        return True
 
     def close(self) -> None:
         """Close the connections of this process."""
@@ -258,20 +283,30 @@ class Front:
 
     # --- losing the shared store, and coming back to it ---
 
-    def _ask(self, question: Callable[[Store], _Result]) -> _Result | None:
-        """The shared store's answer; ``None`` if there is none, or it is away."""
+    def _ask(self, question: Callable[[Store], _Result], *, writing: bool = True) -> _Result | None:
+        """The shared store's answer; ``None`` if there is none, or it is away.
+
+        :raises StoreBusyError: if it has not answered in time, and is not away by that.
+        """
         store = self._shared
         if store is None or self.away:
             return None
         try:
             if patience.spent():
-                raise StoreError(f"one request waited for it for {self._settings.store_timeout:g} s")
+                raise StoreBusyError(f"one request waited for it for {self._settings.store_timeout:g} s")
             with patience.waiting():
                 answer = question(store)
                 self._identity = store.identity()
+        except StoreBusyError as error:
+            now = time.monotonic()
+            if now - self._strained.setdefault(writing, now) < _STRAIN * self._settings.store_timeout:
+                raise
+            self._mark_lost(error)
+            return None
         except StoreError as error:
             self._mark_lost(error)
             return None
+        self._strained.pop(writing, None)
         return answer
 
     def _mark_lost(self, error: StoreError) -> None:
@@ -301,11 +336,12 @@ class Front:
                 return False
             identity = store.identity()
             for _ in range(_ROUNDS):  # what is claimed while the others are written is fewer each time
-                written += self._write(store)
+                written += self._unwritten.write(store)
                 with self._lock:
                     if not self._unwritten:
                         self._identity = identity
                         self._away_since = None
+                        self._strained.clear()
                         break
             else:
                 return False
@@ -316,18 +352,3 @@ class Front:
         log.warning("The store is back after %.1f s; %d claims were written to it.", age, written, extra=extra)
         self._lost("")
         return True
-
-    def _write(self, store: Store) -> int:
-        with self._lock:
-            keys = list(self._unwritten)
-        for key in keys:
-            with self._lock:
-                entry = self._unwritten.get(key)
-            if entry is None:
-                continue
-            told = store.claim(*entry) if entry[0] is not None or entry[2] is not None else Claim.SPENT
-            with self._lock:
-                withdrawn = self._unwritten.pop(key, entry) != entry
-            if withdrawn and told is Claim.NEW and entry[2] is not None:
-                store.withdraw(entry[2])
-        return len(keys)

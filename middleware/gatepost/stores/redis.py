@@ -4,7 +4,8 @@ Facts
     A script runs as one step. All keys bear one hash tag, so a cluster keeps them on one node, and scripts may use
     several of them. A replica that takes over may lack the last claims, and tells by its ``run_id`` that it is another
     server. So the store's id is made of a random key *and* of the ``run_id``, and every claim compares both, in the
-    same step: after a failover, a restart or a flush tokens get a fresh challenge.
+    same step: after a failover, a restart or a flush tokens get a fresh challenge. A server that slept goes on with
+    what it was sent meanwhile; so every claim says until when somebody waits for it, by the server's own clock.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import contextlib
 import hashlib
 import logging
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..protocols import Claim, StoreError, Sums, Told, Totals
+from ..protocols import Claim, StoreBusyError, StoreError, Sums, Told, Totals
 from ..settings import Settings
 from ..window import wait_for
 from . import patience, redis_sums
@@ -36,6 +38,7 @@ _Result = TypeVar("_Result")
 
 _CONNECTIONS = 100
 _TAG = 8  # bytes
+_LATE = 4  # what a claim results in that nobody waits for
 _MARGIN = 60_000  # milliseconds that counts outlive their use
 
 
@@ -54,6 +57,7 @@ class RedisStore:
         self._leeway = int(settings.leeway * 1000)
         self._rates = {"issue": settings.issue_rate, "failure": settings.failure_rate}
         self._raw_id = b""  # as the scripts compare it
+        self._ahead = 0.0  # milliseconds that the server's clock is ahead of our monotonic one, or a little more
         # Deliveries that were refused since their claim failed, with what tells that claim from any other.
         self._doubtful: deque[tuple[bytes, bytes]] = deque(maxlen=settings.delivered_size)
         if _decodes(self._client):
@@ -67,6 +71,8 @@ class RedisStore:
     def _run(self, work: Callable[[Any], _Result]) -> _Result:
         try:
             return work(self._client)
+        except (redis.TimeoutError, TimeoutError) as error:
+            raise StoreBusyError(f"{type(error).__name__}: {error}") from error
         except (redis.RedisError, OSError) as error:
             raise StoreError(f"{type(error).__name__}: {error}") from error
 
@@ -85,7 +91,10 @@ class RedisStore:
     def _known_id(self) -> bytes:
         known = self._raw_id  # once: another thread may forget it
         if not known:
-            known = self._raw_id = self._script(scripts.OPEN, [self._key("id")], secrets.token_hex(16))
+            sent = _monotonic()
+            known, server = self._script(scripts.OPEN, [self._key("id")], secrets.token_hex(16))
+            self._ahead = server - sent
+            self._raw_id = known
             self._warn_of_eviction()
         return known
 
@@ -131,21 +140,33 @@ class RedisStore:
         if nonce is not None and expires + self._leeway <= now:
             return Claim.SPENT
         tag = secrets.token_bytes(_TAG)
+        keys = [self._key("id"), self._key("n", nonce or b""), self._key("d", submission or b"")]
+        values = (
+            known,
+            expires + self._leeway - now if nonce is not None else "",
+            end + self._leeway - now if submission is not None else "",
+            tag,
+        )
         try:
-            result = self._script(
-                scripts.CLAIM,
-                [self._key("id"), self._key("n", nonce or b""), self._key("d", submission or b"")],
-                known,
-                expires + self._leeway - now if nonce is not None else "",
-                end + self._leeway - now if submission is not None else "",
-                tag,
-            )
+            result = self._in_time(keys, values)
         except StoreError:
-            if submission is not None and self._settings.on_store_error == "refuse":
+            if submission is not None:
                 self._doubtful.append((submission, tag))
             raise
         self._undo()
         return (Claim.NEW, Claim.SPENT, Claim.DELIVERED, Claim.RESTARTED)[result]
+
+    def _in_time(self, keys: Sequence[bytes], values: Sequence[Any]) -> int:
+        """Claim, unless the server comes to it when nobody waits for it any more."""
+        for _ in range(2):
+            sent = _monotonic()
+            latest = int(sent + self._ahead + patience.left(self._settings.store_timeout) * 1000)
+            result, server = self._script(scripts.CLAIM, keys, *values, latest)
+            if result != _LATE:
+                self._ahead = min(self._ahead, server - sent)
+                return int(result)
+            self._ahead = server - sent  # somebody does wait: the server's clock was set
+        raise StoreBusyError("the server was late")
 
     def _undo(self) -> None:
         """Take back claims that failed here, and were made all the same by a server that was only late."""
@@ -289,6 +310,10 @@ def _connect(url: str, timeout: float) -> Any:
         ) from error
     pool.connection_class = _patient(pool.connection_class, timeout)
     return redis.Redis.from_pool(pool)  # which closes the pool with the client
+
+
+def _monotonic() -> float:
+    return time.monotonic() * 1000
 
 
 def _short(raw: bytes) -> bytes:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+# Milliseconds of the server's clock come with the answer: by them a claim can say when it is given up.
+_TIME = """
+local function time()
+  local now = redis.call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+"""
+
 _IDENTITY = """
 local function identity(key)
   return (redis.call('GET', key) or '') .. string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
@@ -9,21 +17,25 @@ end
 """
 
 OPEN = (
-    _IDENTITY
+    _TIME
+    + _IDENTITY
     + """
 redis.call('SET', KEYS[1], ARGV[1], 'NX')
-return identity(KEYS[1])
+return {identity(KEYS[1]), time()}
 """
 )
 
 CLAIM = (
-    _IDENTITY
+    _TIME
+    + _IDENTITY
     + """
-if identity(KEYS[1]) ~= ARGV[1] then return 3 end
-if ARGV[3] ~= '' and redis.call('EXISTS', KEYS[3]) == 1 then return 2 end
-if ARGV[2] ~= '' and not redis.call('SET', KEYS[2], '', 'NX', 'PX', ARGV[2]) then return 1 end
+local now = time()
+if now > tonumber(ARGV[5]) then return {4, now} end
+if identity(KEYS[1]) ~= ARGV[1] then return {3, now} end
+if ARGV[3] ~= '' and redis.call('EXISTS', KEYS[3]) == 1 then return {2, now} end
+if ARGV[2] ~= '' and not redis.call('SET', KEYS[2], '', 'NX', 'PX', ARGV[2]) then return {1, now} end
 if ARGV[3] ~= '' then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[3]) end
-return 0
+return {0, now}
 """
 )
 

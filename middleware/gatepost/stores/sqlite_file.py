@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..protocols import StoreError
+from ..protocols import StoreBusyError, StoreError
 from . import patience
 
 try:
@@ -132,8 +132,9 @@ class SqliteFile:
                     return work(connection)
         except sqlite3.OperationalError as error:
             # Busy, full or read-only: it may pass. Closed, because a full disk can leave a connection unusable.
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
-                lane.let_go()
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                raise StoreBusyError(str(error)) from error
+            lane.let_go()
             raise StoreError(str(error)) from error
         except sqlite3.DatabaseError as error:
             # A broken file raises this class itself; its other subclasses tell of us.
@@ -149,9 +150,8 @@ class SqliteFile:
     def _entered(self, lane: _Lane) -> Iterator[sqlite3.Connection]:
         timeout = patience.left(self.timeout)
         deadline = time.monotonic() + timeout
-        # A little is left in any case, or a crowd in here would lose the store.
         if not lane.lock.acquire(timeout=timeout * (1 - _LEAST)):
-            raise StoreError("the file is busy")
+            raise StoreBusyError("the file is busy")
         try:
             milliseconds = max(1, int((deadline - time.monotonic()) * 1000))
             if not lane.open:
