@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import pickle
 import random
@@ -30,13 +31,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A generator at fixed settings. ``shapes`` is what it draws, ``fonts`` what it draws with: attacks know both."""
+    """A generator at fixed settings. Attacks know what it draws, with which fonts, and whether it turns letters."""
 
     name: str
     shapes: str
     fonts: tuple[Path, ...]
     size: tuple[int, int]
     make: Callable[[int], list[Sample]] = field(repr=False)
+    own: bool = False
+    turned: bool = True
 
     @property
     def alphabet(self) -> str:
@@ -53,7 +56,9 @@ def ours(name: str, weights: Mapping[str, float], level: int = 1, **options: obj
         drawn = ((kinds[style].draw(level, "en"), style) for style in chosen)
         return [Sample(challenge.media.content, challenge.answer, style) for challenge, style in drawn]
 
-    return Contender(name, CHARACTERS, _font_files(Path(str(resources.files("gatepost.fonts")))), (300, 150), make)
+    return Contender(
+        name, CHARACTERS, _font_files(Path(str(resources.files("gatepost.fonts")))), (300, 150), make, own=True
+    )
 
 
 def _font_files(folder: Path) -> tuple[Path, ...]:
@@ -61,10 +66,9 @@ def _font_files(folder: Path) -> tuple[Path, ...]:
 
 
 def _lepture() -> Contender:
-    import captcha.image  # type: ignore[import-not-found]
-
+    package = importlib.import_module("captcha.image")
     shapes = "23456789abcdefghjkmnpqrstuvwxyz"
-    maker = captcha.image.ImageCaptcha()
+    maker = package.ImageCaptcha()
 
     def make(count: int) -> list[Sample]:
         samples = []
@@ -73,7 +77,7 @@ def _lepture() -> Contender:
             samples.append(Sample(maker.generate(text).getvalue(), text))
         return samples
 
-    return Contender("captcha (lepture)", shapes, _font_files(Path(captcha.image.DATA_DIR)), (160, 60), make)
+    return Contender("captcha (lepture)", shapes, _font_files(Path(package.DATA_DIR)), (160, 60), make)
 
 
 def _botblock(name: str, **settings: object) -> Contender:
@@ -90,7 +94,7 @@ def _botblock(name: str, **settings: object) -> Contender:
         return samples
 
     fonts = tuple(Path(font) for font in known["FONTS"])
-    return Contender(name, known["CHARACTER_SET"], fonts, (known["WIDTH"], known["HEIGHT"]), make)
+    return Contender(name, known["CHARACTER_SET"], fonts, (known["WIDTH"], known["HEIGHT"]), make, turned=False)
 
 
 _DJANGO = """
@@ -133,6 +137,13 @@ def all_contenders() -> list[Contender]:
     listed.append(ours("gatepost level 4", {"patches": 1.0, "rows": 1.0, "waves": 1.0}, level=4))
     if importlib.util.find_spec("botblock"):
         listed.append(_botblock("BotBlock"))
+        listed.append(
+            _botblock(
+                "BotBlock, recommended contrast",
+                MINIMUM_COLOR_BRIGHTNESS_DIFFERENCE=125,
+                MINIMUM_COLOR_HUE_DIFFERENCE=500,
+            )
+        )
     if importlib.util.find_spec("captcha"):
         listed.append(_lepture())
     if (PEERS / "captcha").is_dir():

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from .contenders import Sample
 
 
-def _luminances(colours: np.ndarray) -> np.ndarray:
+def _luminances(colours: NDArray[np.int64]) -> NDArray[np.float64]:
     parts = colours / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return linear @ np.array([0.2126, 0.7152, 0.0722])
+    weighted: NDArray[np.float64] = linear @ np.array([0.2126, 0.7152, 0.0722])
+    return weighted
 
 
 def lowest_contrast(content: bytes) -> float:
@@ -34,7 +36,7 @@ def lowest_contrast(content: bytes) -> float:
     grounds = numbers[many > 0.03 * len(ring)]
     inks = np.setdiff1d(plain, grounds)
 
-    def levels(which: np.ndarray) -> np.ndarray:
+    def levels(which: NDArray[np.int64]) -> NDArray[np.float64]:
         return _luminances(np.stack([which >> 16, which >> 8 & 255, which & 255], 1)) + 0.05
 
     below = levels(grounds)

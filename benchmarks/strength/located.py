@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -98,14 +99,14 @@ def train(contender: Contender, seconds: float, seed: int) -> nn.Sequential:
             nothing = (loss * (wanted == NOTHING)).sum() / (wanted == NOTHING).sum()
             total = letters + nothing
             descent.zero_grad()
-            total.backward()
+            total.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             descent.step()
             steps += 1
             spent += time.process_time() - begin
             if steps % 200 == 0:
                 print(f"    {spent:.0f} s, {steps * BATCH} pictures, letters {letters.item():.2f}", flush=True)
-    return network.eval()  # type: ignore[return-value]
+    return network.eval()
 
 
 def read(network: nn.Sequential, samples: Sequence[Sample], alphabet: str) -> list[str]:
@@ -120,7 +121,7 @@ def read(network: nn.Sequential, samples: Sequence[Sample], alphabet: str) -> li
     return texts
 
 
-def _text(cells: np.ndarray, alphabet: str, length: int, two: bool) -> str:
+def _text(cells: NDArray[np.float32], alphabet: str, length: int, two: bool) -> str:
     # A letter's likelihood spreads over neighbouring cells.
     sure = functional.avg_pool2d(torch.from_numpy(1 - cells[NOTHING])[None], 3, 1, 1)[0].numpy().copy()
     found: list[tuple[int, int, str]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -74,9 +75,7 @@ _loaded: list[tuple[Callable[[bytes], str], Callable[[bytes], list[Box]]]] = []
 
 def _ddddocr() -> tuple[Callable[[bytes], str], Callable[[bytes], list[Box]]]:
     if not _loaded:
-        import ddddocr as package  # type: ignore[import-not-found]
-        import onnxruntime  # type: ignore[import-untyped]
-
+        package, onnxruntime = importlib.import_module("ddddocr"), importlib.import_module("onnxruntime")
         onnxruntime.set_default_logger_severity(3)
         reader = package.DdddOcr(show_ad=False)
         finder = package.DdddOcr(det=True, ocr=False, show_ad=False)
