@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 from gatepost.challenges import _styles
-from gatepost.challenges._glyphs import Glyphs
+from gatepost.challenges._glyphs import Glyph, Glyphs
 from gatepost.challenges.image import CHARACTERS, STYLES, ImageKind
 
 Colour = tuple[int, int, int]
@@ -203,15 +203,18 @@ GLYPHS = Glyphs(FONTS, CHARACTERS, 92)
     text=st.lists(st.sampled_from(CHARACTERS), min_size=1, max_size=6),
     level=st.integers(1, 4),
     lines=st.integers(1, 2),
-    tall=st.sampled_from([27.0, 33.0, 35.0]),
+    tall=st.sampled_from([27.0, 33.0, 39.0]),
+    rim=st.sampled_from([0, _styles.RIM]),
 )
-def test_letters_are_large_enough_and_inside(seed: int, text: list[str], level: int, lines: int, tall: float) -> None:
+def test_letters_are_large_enough_and_inside(
+    seed: int, text: list[str], level: int, lines: int, tall: float, rim: int
+) -> None:
     """No letter is less than 24 pixels high or touches the border, and they come in the order of reading."""
     chance = random.Random(seed)  # noqa: S311 - looks only
-    letters = _styles._letters(chance, GLYPHS, text, LOOK, level, tall=tall, hollow=0.4, lines=lines)
+    letters = _styles._letters(chance, GLYPHS, text, LOOK, level, tall=tall, hollow=0.4, lines=lines, rim=rim)
     _styles._arrange(chance, letters, LOOK, 8, lines)
     for letter in letters:
-        assert letter.height >= 24
+        assert letter.height - 2 * rim >= 24
         assert 8 <= letter.left <= letter.left + letter.width <= LOOK.width - 8
         assert 8 <= letter.top <= letter.top + letter.height <= LOOK.height - 7
     half = (len(letters) + lines - 1) // lines
@@ -220,6 +223,49 @@ def test_letters_are_large_enough_and_inside(seed: int, text: list[str], level: 
         assert middles == sorted(middles)
     if lines == 2 and len(letters) > half:
         assert max(letter.top for letter in letters[:half]) < min(letter.top for letter in letters[half:])
+
+
+class Seen:
+    """Glyphs that remember which fonts they were asked for."""
+
+    def __init__(self, fonts: list[Path]) -> None:
+        self._glyphs = Glyphs(fonts, CHARACTERS, 92)
+        self.count = len(fonts)
+        self.fonts: set[int] = set()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def get(self, font: int, character: str) -> Glyph:
+        self.fonts.add(font)
+        return self._glyphs.get(font, character)
+
+
+@pytest.mark.parametrize(
+    ("style", "count", "wanted"),
+    [
+        *(("patches", 6, {0, 2, 4}), ("rows", 6, {1, 3, 5}), ("waves", 6, set(range(6)))),
+        *(("patches", 1, {0}), ("rows", 1, {0}), ("waves", 1, {0}), ("patches", 2, {0}), ("rows", 2, {1})),
+    ],
+)
+def test_families_have_fonts_of_their_own(style: str, count: int, wanted: set[int]) -> None:
+    """A network that has learned the letters of stripes has not seen those of blots, if there is more than one font."""
+    glyphs = Seen(FONTS[:count])
+    for seed in range(30):
+        chance = random.Random(seed)  # noqa: S311 - looks only
+        _styles.STYLES[style](chance, glyphs, "bdekmp", LOOK, 1)  # type: ignore[arg-type]
+    assert glyphs.fonts == wanted
+
+
+def test_a_plate_is_a_letter_turned_inside_out() -> None:
+    """Around a letter there is a rim of ink, the letter itself is a hole, and corners are round."""
+    mask = Image.new("L", (20, 30), 0)
+    mask.paste(255, (8, 5, 12, 25))
+    plate = _styles._plate(mask, 3)
+    assert (plate.width, plate.height) == plate.mask.size == (26, 36)
+    assert plate.mask.getpixel((13, 1)) == plate.mask.getpixel((1, 18)) == 255
+    assert plate.mask.getpixel((13, 18)) == plate.mask.getpixel((0, 0)) == 0
+    assert plate.mask.crop((3, 3, 23, 33)).tobytes() == bytes(255 - value for value in mask.tobytes())
 
 
 ALPHABETS = {

@@ -1,7 +1,8 @@
 """The families of pictures. Each is a function that draws a text in its way; a picture belongs to one of them.
 
-Several families stop readers that are made for one layout. They do not stop a network that is trained with this very
-source: with the ground taken away, all families look much alike to it.
+Several families stop readers that are made for one layout. Where letters change sides with the ground, each family
+draws them in its own way: filled, as outlines, or cut out of plates, and in other fonts. With the ground taken away,
+that is what is left for a network to learn, and one that has learned one family reads little of another.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from ._glyphs import Glyph, Glyphs
 HARDEST = 4  # the last level that changes anything
 INKS = 4  # in a picture on a mid-tone
 TALLEST = 50  # of all letters at the default size, in pixels
+LOWEST = 25  # that a line of wide letters is sized down to
+RIM = 3  # of a plate, around its letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +93,42 @@ def _letters(
     tall: float,
     hollow: float,
     lines: int = 1,
+    fonts: int | None = None,
+    rim: int = 0,
 ) -> list[Letter]:
-    """The letters of a text, each with its own font, size, turn and filling."""
-    chosen = [glyphs.get(chance.randrange(len(glyphs)), character) for character in text]
+    """The letters of a text, each with its own font, size, turn and filling.
+
+    :param fonts: 0 for every other font, 1 for the rest; left out, all of them.
+    :param rim: of the plates that letters are cut out of, in pixels; without it there are none.
+    """
+    faces = range(len(glyphs)) if fonts is None or len(glyphs) < 2 else range(fonts, len(glyphs), 2)
+    chosen = [glyphs.get(chance.choice(faces), character) for character in text]
     heights = [tall * look.unit * chance.uniform(1.0, 1.0 + look.size_shift) for _ in chosen]
     # As if all were as slanted and as wide as can be; a line of wide letters gets smaller ones.
     widths = [1.3 * height * glyph.width / glyph.height for glyph, height in zip(chosen, heights, strict=True)]
     half = (len(chosen) + lines - 1) // lines
-    fit = min(1.0, 0.9 * look.width / max(sum(widths[:half]), sum(widths[half:]), 1.0))
-    return [
-        letter(chance, glyph, glyph.hollow if chance.random() < hollow else glyph.solid, fit * height, 7 + 4 * level)
+    room = 0.9 * look.width - (2 * rim * half)
+    fit = min(1.0, room / max(sum(widths[:half]), sum(widths[half:]), 1.0))
+    least = LOWEST * look.unit if rim else 0.0
+    letters = [
+        letter(
+            chance,
+            glyph,
+            glyph.hollow if chance.random() < hollow else glyph.solid,
+            max(least, fit * height),
+            7 + 4 * level,
+        )
         for glyph, height in zip(chosen, heights, strict=True)
     ]
+    return [_plate(one.mask, rim) for one in letters] if rim else letters
+
+
+def _plate(mask: Image.Image, rim: int) -> Letter:
+    """A letter cut out of a plate with round corners."""
+    plate, hole = (Image.new("L", (mask.width + 2 * rim, mask.height + 2 * rim)) for _ in range(2))
+    ImageDraw.Draw(plate).rounded_rectangle((0, 0, plate.width - 1, plate.height - 1), 2 * rim, fill=255)
+    hole.paste(mask, (rim, rim))
+    return Letter(ImageChops.subtract(plate, hole), plate.width, plate.height)
 
 
 def _spread(chance: random.Random, letters: Sequence[Letter], look: Look, margin: int, top: int, bottom: int) -> None:
@@ -174,18 +201,19 @@ def drift(chance: random.Random, glyphs: Glyphs, text: Sequence[str], look: Look
 
 
 def patches(chance: random.Random, glyphs: Glyphs, text: Sequence[str], look: Look, level: int) -> Image.Image:
-    """One line of letters across slanting stripes."""
-    return _changing(chance, glyphs, text, look, level, _stripes(chance, look, level), 1, 0.0)
+    """One line of filled letters across slanting stripes."""
+    return _changing(chance, glyphs, text, look, level, _stripes(chance, look, level), fonts=0)
 
 
 def rows(chance: random.Random, glyphs: Glyphs, text: Sequence[str], look: Look, level: int) -> Image.Image:
-    """Two lines of letters across blots."""
-    return _changing(chance, glyphs, text, look, level, _blots(chance, look, level), 2, 0.25)
+    """Two lines of hollow letters across blots."""
+    return _changing(chance, glyphs, text, look, level, _blots(chance, look, level), lines=2, hollow=1.0, fonts=1)
 
 
 def waves(chance: random.Random, glyphs: Glyphs, text: Sequence[str], look: Look, level: int) -> Image.Image:
-    """One line of letters across waves."""
-    return _changing(chance, glyphs, text, look, level, _waves(chance, look, level), 1, 0.4)
+    """One line of letters cut out of plates, across waves."""
+    rim = max(2, round(RIM * look.unit))
+    return _changing(chance, glyphs, text, look, level, _waves(chance, look, level), rim=rim)
 
 
 def _changing(
@@ -195,14 +223,17 @@ def _changing(
     look: Look,
     level: int,
     ground: Image.Image,
-    lines: int,
-    hollow: float,
+    *,
+    lines: int = 1,
+    hollow: float = 0.0,
+    fonts: int | None = None,
+    rim: int = 0,
 ) -> Image.Image:
     """Letters that change sides with the ground: light on dark, dark on light."""
     canvas = Canvas(look.width, look.height)
     sway = (1.5 + 0.7 * level) * look.unit
     margin = math.ceil(sway) + 3
-    letters = _letters(chance, glyphs, text, look, level, tall=39.0, hollow=hollow, lines=lines)
+    letters = _letters(chance, glyphs, text, look, level, tall=39.0, hollow=hollow, lines=lines, fonts=fonts, rim=rim)
     _arrange(chance, letters, look, margin, lines)
     for one in letters:
         canvas.image.paste(255, (one.left, one.top), one.mask)
@@ -257,7 +288,7 @@ def _blots(chance: random.Random, look: Look, level: int) -> Image.Image:
 
 def _waves(chance: random.Random, look: Look, level: int) -> Image.Image:
     """Level bands, bent."""
-    canvas, thick = Canvas(look.width, look.height), (46 - 5 * level) * look.unit
+    canvas, thick = Canvas(look.width, look.height), (54 - 5 * level) * look.unit
     brush = ImageDraw.Draw(canvas.image)
     y = -chance.uniform(0, 2) * thick
     while y < look.height:
