@@ -81,15 +81,14 @@ def _lepture() -> Contender:
 
 
 def _botblock(name: str, **settings: object) -> Contender:
-    from botblock.captcha import Captcha, Settings  # type: ignore[import-untyped]
-
-    made = Settings(**settings)
+    package = importlib.import_module("botblock.captcha")
+    made = package.Settings(**settings)
     known = made.get_settings()
 
     def make(count: int) -> list[Sample]:
         samples = []
         for _ in range(count):
-            drawn = Captcha(made)
+            drawn = package.Captcha(made)
             samples.append(Sample(b64decode(drawn.base64()), drawn.get_solution().lower()))
         return samples
 
