@@ -27,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.strength", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="only what takes minutes: no networks")
     parser.add_argument("--only", action="append", help="a contender by name, such as 'gatepost rows'; may be repeated")
+    parser.add_argument("--reading", default="", help="only readings whose names have this in them")
     parser.add_argument("--parts", default=",".join(PARTS), help="which parts, by commas")
     parser.add_argument(
         "--views",
@@ -45,7 +46,8 @@ def main() -> None:
     results = Results(chosen.results)
     extent = Extent(chosen.seconds, chosen.views.split(","), [int(seed) for seed in chosen.seeds.split(",")])
     for task in tasks(contenders, extent):
-        if task.part in parts and not results.has(task.contender, task.reading, task.seed):
+        wanted = task.part in parts and chosen.reading in task.reading
+        if wanted and not results.has(task.contender, task.reading, task.seed):
             result = task.run()
             results.add(result)
             say(result)
