@@ -13,7 +13,7 @@ from .contenders import all_contenders
 from .pictures import CACHE
 from .report import markdown
 from .results import Result, Results
-from .tasks import Extent, tasks
+from .tasks import USUAL, Extent, tasks
 
 PARTS = ("speed", "contrast", "readers", "20000", "2000", "transfer", "located transfer", "located")
 VIEWS = (
@@ -34,7 +34,7 @@ def main() -> None:
         default=VIEWS,
         help="what a network is shown, and at which size; the first that suits a contender serves with few labels too",
     )
-    parser.add_argument("--seconds", type=float, default=360, help="CPU seconds of a training")
+    parser.add_argument("--seconds", type=float, default=USUAL, help="CPU seconds of a training")
     parser.add_argument("--seeds", default="1", help="of weights and order, by commas")
     parser.add_argument("--results", type=Path, default=CACHE / "results.jsonl", help="what has been measured")
     parser.add_argument("--write", type=Path, help="a file for the tables, written anew after each measurement")

@@ -17,6 +17,7 @@ from .results import Result, version
 
 FEW, MANY = 2_000, 20_000  # labelled pictures
 READ = 400  # pictures that a reader without training is given
+USUAL = 360.0  # CPU seconds that a network learns for
 HELD = 1_000  # that a network is given, and that contrast is measured on
 
 Reading = Callable[[Contender, Sequence[Sample]], list[str]]
@@ -127,9 +128,9 @@ def _views(contender: Contender, views: Sequence[str]) -> list[str]:
     return [view for view in views if contender.own or not view.startswith("layers")] or ["difference 160x60"]
 
 
-def named(count: int, view: str) -> str:
-    """The name of a network's reading."""
-    return f"network, {count:,} labelled, {view}"
+def _within(seconds: float) -> str:
+    """What is added to the name of a reading by a network that had another time than others."""
+    return "" if seconds == USUAL else f", {seconds:.0f} CPU s"
 
 
 def _learned(contender: Contender, view: str, count: int, extent: Extent, seed: int) -> Task:
@@ -137,7 +138,7 @@ def _learned(contender: Contender, view: str, count: int, extent: Extent, seed: 
         texts, unseen = _trained(contender, [contender], view, count, extent.seconds, seed)[0]
         return scored(unseen, texts)
 
-    return Task(str(count), contender, named(count, view), seed, measure)
+    return Task(str(count), contender, f"network, {count:,} labelled, {view}{_within(extent.seconds)}", seed, measure)
 
 
 def _trained(
@@ -176,7 +177,7 @@ def _transferred(families: Sequence[Contender], extent: Extent, seed: int) -> It
             return trained[0][other.name]
 
         for other in families:
-            reading = f"network trained on {learned.name}"
+            reading = f"network trained on {learned.name}{_within(extent.seconds)}"
             yield Task("transfer", other, reading, seed, lambda o=other, m=measure: m(o))  # type: ignore[misc]
     for learned in families:
         yield from _located(learned, families, extent.seconds / 3, seed)
@@ -194,9 +195,9 @@ def _located(learned: Contender, read: Sequence[Contender], seconds: float, seed
         unseen = kept(other, HELD, "held")
         return scored(unseen, located.read(trained[0], unseen, other.alphabet))  # type: ignore[arg-type]
 
-    part, reading = "located", "network on located letters"
+    part, reading = "located", f"network on located letters{_within(seconds)}"
     if len(read) > 1:
-        part, reading = "located transfer", f"located, trained on {learned.name}"
+        part, reading = "located transfer", f"located, trained on {learned.name}{_within(seconds)}"
     return [Task(part, one, reading, seed, lambda o=one: measure(o)) for one in read]  # type: ignore[misc]
 
 
