@@ -2,8 +2,9 @@
 
 It is what a good adversary with an afternoon would write: 0.6 million parameters, bfloat16, augmentation, one core.
 A second loss says in the beginning roughly where letters are, columns keep the height at which something was found, and
-the ground is taken away first; of BotBlock it learns nothing in two minutes without the last of these. It is told the family of each picture, in training and in reading (finding that out is easy), and so reads two
-lines as two lines.
+the ground is taken away first; of BotBlock it learns nothing in two minutes without the last of these.
+It is told the family of each picture, in training and in reading (finding that out is easy), and so reads two lines as
+two lines.
 """
 
 from __future__ import annotations
