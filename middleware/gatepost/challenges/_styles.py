@@ -2,7 +2,7 @@
 
 Several families stop readers that are made for one layout. Where letters change sides with the ground, each family
 draws them in its own way: filled, as outlines, or cut out of plates, and in other fonts. With the ground taken away,
-that is what is left for a network to learn, and one that has learned one family reads little of another.
+that is what is left for a network to learn. It does learn it: see the strength benchmark for how well.
 """
 
 from __future__ import annotations
