@@ -66,6 +66,9 @@ def main() -> int:
         (serve_wsgi if options.wsgi else serve_asgi)(options.port)
     except KeyboardInterrupt:
         print("\nThe book is closed.")
+    except ModuleNotFoundError as error:
+        print(f"The package {error.name!r} is missing. Use make demo, or pip install '.[demo]'.", file=sys.stderr)
+        return 1
     except OSError as error:
         if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
             raise
