@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from django.http.cookie import parse_cookie as django_cookies  # type: ignore[import-untyped]
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.requests import cookie_parser as starlette_cookies
 from werkzeug.http import parse_cookie as werkzeug_cookies
@@ -33,6 +33,7 @@ from gatepost.protocols import Headers
         (["lone"], {"": 1}, ""),
         (["lone"], {"lone": 1}, ""),
         (["=x"], {"": 1}, ""),
+        (["\x1c=x"], {"\x1c": 1}, ""),  # a blank to some
         (["lone; a=1; =x"], {"": 2, "a": 1}, "a=1"),
         # Oddly spaced.
         (["  a = 1 ;b=2;; ;c"], {"a": 1, "": 1}, "a = 1"),
@@ -74,6 +75,7 @@ def test_i3_frameworks_find_no_further_cookie(framework: str) -> None:
         return set(found)
 
     @settings(deadline=None)
+    @example("\x1c=", "\x1c=a")
     @given(raw_cookies, raw_cookies)
     def cut(first: str, second: str) -> None:
         left = cut_cookies(Headers([("cookie", second)]), Provenance.of(Headers([("cookie", first)])).cookies)

@@ -159,9 +159,10 @@ def narrowed(carried: Provenance, answered: Provenance) -> Provenance:
 def cut_cookies(headers: Headers, allowed: tuple[tuple[str, int], ...]) -> str:
     """The ``Cookie`` field with the names that are allowed; a name that comes more often than allowed goes whole.
 
-    So does every cookie without a name: some frameworks take its text for the name, and that may be another one.
+    So does every cookie without a name, or with one of blanks alone: some frameworks take its text for the name, and
+    that may be another one.
     """
     pairs = cookie_pairs(headers)
     counts = Counter(name for name, _ in pairs)
     ceilings = dict(allowed)
-    return "; ".join(text for name, text in pairs if name and counts[name] <= ceilings.get(name, 0))
+    return "; ".join(text for name, text in pairs if name.strip() and counts[name] <= ceilings.get(name, 0))
