@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 from typing import Any, Unpack
 
@@ -68,6 +69,7 @@ class GatepostMiddleware:
             scope = {**scope, "headers": fields}
         gate = self.gate
         guard = gate.guards[self._indices[method][match.lastindex or 0]]
+        waited = await self._wake(guard) if guard.asleep else 0.0
         if _urlencoded(fields) and method.upper() == "POST":
             first, pending = begin(receive)
             ours = None if first is None else ours_at_once(first)
@@ -80,18 +82,30 @@ class GatepostMiddleware:
                 receive = Replay([first], receive)
             if ours:
                 request = request_of(scope)
-                return await self._drive(gate.flow.answer(guard, request), request, receive, send)
+                return await self._drive(gate.flow.answer(guard, request), request, receive, send, waited)
         screened = guard.screen(request_of, scope, self._clock())
         if screened is None:
             return await self.app(scope, receive, send)
         request, demand = screened
-        return await self._drive(gate.flow.submit(guard, request, demand), request, receive, send)
+        return await self._drive(gate.flow.submit(guard, request, demand), request, receive, send, waited)
 
-    async def _drive(self, steps: Steps, request: Request, receive: Receive, send: Send) -> None:
-        """Run the flow to its verdict, and carry that out."""
+    async def _wake(self, guard: Guard) -> float:
+        """Let this process hear from the others first, if it has to; the seconds that took."""
+        learning = self.gate.wake(guard)
+        if learning is None:
+            return 0.0
+        began = time.monotonic()
+        await settled(learning, self.gate.settings.store_timeout)
+        return time.monotonic() - began
+
+    async def _drive(self, steps: Steps, request: Request, receive: Receive, send: Send, waited: float) -> None:
+        """Run the flow to its verdict, and carry that out.
+
+        :param waited: seconds that this request has waited for the store already.
+        """
         held = [0]  # bytes of the process's buffer that this request has taken
         try:
-            with budget(self.gate.settings.store_timeout):
+            with budget(self.gate.settings.store_timeout - waited):
                 verdict = await self._run(steps, request, receive, held)
         finally:
             self.gate.buffer.shrink(held[0])

@@ -1,7 +1,8 @@
 """The exchange: a thread that tells the shared store what this process counted, and learns what all have counted.
 
-No request waits for it. It starts with the first submission and ends when nothing has happened for a while; it also
-brings back a store that was lost.
+It starts with the first submission, and ends when nothing has happened for a while; it also brings back a store that
+was lost. One request waits for it: the first of a process that knows nothing yet, or no longer, until the thread has
+heard from the others. So a process that rests costs the store nothing, and lets nothing through when it wakes up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 
 from .guard import Guard
@@ -41,15 +43,27 @@ class Exchange:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._learnt: Future[None] = Future()  # set when this thread has heard from the others for the first time
         self._teller, self._number = secrets.token_bytes(8), 0
         self._untold: list[Sums] = []  # of an exchange that seemed to fail: it may have been too late, and no more
 
-    def start(self) -> None:
-        """See to it that the thread runs."""
+    def start(self) -> Future[None] | None:
+        """See to it that the thread runs.
+
+        :returns: what is set as soon as this process knows what the others have counted; ``None`` if it does, or if
+            the store is away.
+        """
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
+                self._learnt = Future()
+                self._learnt.set_running_or_notify_cancel()  # a request that is cancelled must not cancel it for others
                 self._thread = threading.Thread(target=self._run, name="gatepost-exchange", daemon=True)
                 self._thread.start()
+            if not self._learnt.done():
+                return None if self._front.away else self._learnt
+            for guard in self._guards():
+                guard.asleep = False
+        return None
 
     def hurry(self) -> None:
         """Exchange now; a rule has changed."""
@@ -100,6 +114,8 @@ class Exchange:
             except Exception:  # the thread must outlive a mistake, or the rules of this process would go apart
                 log.exception("The exchange with the store failed.")
                 busy = True
+            if not self._learnt.done():
+                self._learnt.set_result(None)
             now = time.monotonic()
             busy_at = now if busy else busy_at
             if now - busy_at > _IDLE and self._end():
@@ -109,10 +125,10 @@ class Exchange:
 
     def _end(self) -> bool:
         """Let the next submission start another thread; false if one came just now."""
-        for guard in self._guards():
-            guard.rest()
-        if any(guard.unsent for guard in self._guards()):
-            return False
-        with self._lock:
+        with self._lock:  # or :meth:`start` would say that all is known, and leave nobody to tell the others
+            for guard in self._guards():
+                guard.rest()
+            if any(guard.unsent for guard in self._guards()):
+                return False
             self._thread = None
         return True

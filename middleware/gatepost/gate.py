@@ -92,13 +92,7 @@ class Gate:
         """Let the first submission, and the first one after a rest, start what works in the background."""
         if self._shared is not None or self._reports.ticking:
             for guard in self.guards:
-                guard.share(self._stir, self._hurry)
-
-    def _stir(self) -> None:
-        if self._shared is not None:
-            self.exchange.start()
-        if self._reports.ticking:
-            self._ticker.start()
+                guard.share(self._hurry)
 
     def _hurry(self) -> None:
         if self._shared is not None:
@@ -173,6 +167,21 @@ class Gate:
             self.exchange.start()
 
     # --- for the drivers ---
+
+    def wake(self, guard: Guard) -> Future[None] | None:
+        """Start what works in the background: with the first request of a guard, and with the first one after a rest.
+
+        :returns: what the request is to wait for, ``store_timeout`` at most, before it is judged: this process has
+            yet to hear from the others whether the rule is engaged. Nothing where that decides nothing.
+        """
+        learning = None
+        if self._shared is not None:
+            learning = self.exchange.start()
+        else:
+            guard.asleep = False
+        if self._reports.ticking:
+            self._ticker.start()
+        return learning if guard.rule.mode is Mode.ADAPTIVE else None
 
     def perform(self, effect: Effect) -> Any:
         """Answer any effect but :class:`ReadBody` and :class:`Draw`, which the driver does in its own way."""

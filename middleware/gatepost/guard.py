@@ -76,9 +76,8 @@ class Guard:
         self._alone = 0  # counted for the client alone
         # Whether the rule's own meter is all that calm traffic has to be shown to.
         self._simple = rule.mode is Mode.ADAPTIVE and self._clients is None
-        # Called with the first submission, and with the first one after a rest; nothing where nobody is to be told.
-        self._stir: Callable[[], None] | None = None
-        self._stirrer: Callable[[], None] | None = None
+        #: Whether the gate is to be woken before the next request is judged: see :meth:`Gate.wake`.
+        self.asleep = False
         self._hurry: Callable[[], None] = lambda: None
         self._told: Counter[str] = Counter()
         self._cause = ""
@@ -110,8 +109,6 @@ class Guard:
 
         :param make: makes the request of ``raw``; called only where something hangs on it.
         """
-        if self._stir is not None:
-            self._wake()
         if self._simple:
             level = self.meter.count(now)
             if not level:
@@ -199,19 +196,14 @@ class Guard:
 
     # --- counting with others ---
 
-    def share(self, stir: Callable[[], None], hurry: Callable[[], None]) -> None:
-        """Count together with other processes: ``stir`` sees to it that they are told, ``hurry`` that they are now."""
-        self._stirrer = self._stir = stir
+    def share(self, hurry: Callable[[], None]) -> None:
+        """Count together with other processes, which ``hurry`` tells at once."""
+        self.asleep = True
         self._hurry = hurry
 
-    def _wake(self) -> None:
-        stir, self._stir = self._stir, None
-        if stir is not None:
-            stir()
-
     def rest(self) -> None:
-        """Whoever told the others has stopped; the next submission stirs again."""
-        self._stir = self._stirrer
+        """Whoever told the others has stopped; the next request wakes the gate again."""
+        self.asleep = True
 
     @property
     def unsent(self) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_here
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .effects import Deliver, Draw, Effect, Gone, Pass, ReadBody, Refuse, Show, Verdict
 from .form import URLENCODED
 from .gate import Gate, make_gate
+from .guard import Guard
 from .interstitial import Steps
 from .page import Page, Response
 from .protocols import Headers, Reason, Request, StoreError
@@ -61,6 +64,7 @@ class GatepostMiddleware:
             return self.app(environ, start_response)
         gate = self.gate
         guard = gate.guards[self._indices[method][match.lastindex or 0]]
+        waited = self._wake(guard) if guard.asleep else 0.0
         if _urlencoded(environ.get("CONTENT_TYPE", "")) and method.upper() == "POST":
             seen = peek(environ, gate.settings.read_timeout)
             if seen.slow:
@@ -68,18 +72,30 @@ class GatepostMiddleware:
                 return self._conclude(Refuse(Reason.TOO_SLOW, 408), request_of(environ), start_response)
             if seen.ours:
                 request = request_of(environ)
-                return self._drive(gate.flow.answer(guard, request), request, start_response)
+                return self._drive(gate.flow.answer(guard, request), request, start_response, waited)
         screened = guard.screen(request_of, environ, self._clock())
         if screened is None:
             return self.app(environ, start_response)
         request, demand = screened
-        return self._drive(gate.flow.submit(guard, request, demand), request, start_response)
+        return self._drive(gate.flow.submit(guard, request, demand), request, start_response, waited)
 
-    def _drive(self, steps: Steps, request: Request, start_response: StartResponse) -> Iterable[bytes]:
-        """Run the flow to its verdict, and carry that out."""
+    def _wake(self, guard: Guard) -> float:
+        """Let this process hear from the others first, if it has to; the seconds that took."""
+        learning = self.gate.wake(guard)
+        if learning is None:
+            return 0.0
+        began = time.monotonic()
+        wait_here([learning], self.gate.settings.store_timeout)
+        return time.monotonic() - began
+
+    def _drive(self, steps: Steps, request: Request, start_response: StartResponse, waited: float) -> Iterable[bytes]:
+        """Run the flow to its verdict, and carry that out.
+
+        :param waited: seconds that this request has waited for the store already.
+        """
         held = [0]  # bytes of the process's buffer that this request has taken
         try:
-            with budget(self.gate.settings.store_timeout):
+            with budget(self.gate.settings.store_timeout - waited):
                 verdict = self._run(steps, request, held)
         finally:
             self.gate.buffer.shrink(held[0])
