@@ -111,7 +111,7 @@ def test_wrong_answer_at_a_process_that_joins_late_is_not_delivered(join: Join) 
 
 def test_first_submission_after_a_rest_is_challenged(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process whose exchange has ended for want of submissions asks again when one comes."""
-    one = join(sync_interval=0.01)
+    one = join(sync_interval=0.01, above="100/minute")
     assert [one.send(body=b"a=b").status for _ in range(2)] == [200] * 2
     assert not one.gate.guards[0].asleep
     thread = one.gate.exchange._thread
