@@ -51,8 +51,10 @@ def test_status_tells_state_rate_and_counts(command: Command, worker: WsgiTwin) 
     worker.gate.exchange.once()
     status, out, _ = command("status")
     assert status == 0
-    assert "/contact\n  state     calm" in out
-    assert "rate      3.0 in 60 s" in out
+    assert "/contact\n  state      calm\n" in out
+    assert "  rate       3.0 in 1 minute\n" in out
+    assert "  threshold  above 20 in 1 minute, until under 10 for 1 minute\n" in out
+    assert "    submissions  3\n" in out
     status, out, _ = command("status", "--json")
     [told] = json.loads(out)
     assert (told["rule"], told["engaged"], told["counts"]["submissions"]) == ("/contact", False, 3)
@@ -61,9 +63,9 @@ def test_status_tells_state_rate_and_counts(command: Command, worker: WsgiTwin) 
 def test_store_may_stand_before_and_behind_the_command(command: Command, worker: WsgiTwin, url: str) -> None:
     """Where the store is named makes no difference."""
     assert worker.gate is not None
-    expected = command("status")
-    assert command("--store", url, "status") == expected
-    assert command("status", "--store", url) == expected
+    expected = command("status", "--json")
+    assert command("--store", url, "status", "--json") == expected
+    assert command("status", "--json", "--store", url) == expected
 
 
 def test_engage_and_release_reach_the_workers(command: Command, worker: WsgiTwin) -> None:
@@ -73,7 +75,7 @@ def test_engage_and_release_reach_the_workers(command: Command, worker: WsgiTwin
     assert (status, out.startswith("/contact is engaged until ")) == (0, True)
     worker.gate.exchange.once()
     assert worker.send(body=b"a=b").status == 429
-    assert "engaged (level 1)" in command("status")[1]
+    assert "  state      engaged, until " in command("status")[1]
     assert command("release", "/contact")[0] == 0
     worker.gate.exchange.once()
     assert worker.send(body=b"a=b").status == 200

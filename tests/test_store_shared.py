@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gatepost import Settings, Store
-from gatepost.protocols import Claim, Claims, StoreBusyError, StoreError, Sums
+from gatepost.protocols import Claim, Claims, StoreBusyError, StoreError, Sums, Terms
 from gatepost.stores.sqlite import SqliteStore
 from gatepost.testing import ManualClock
 from store_servers import PROGRAMS, store_server
@@ -140,6 +140,16 @@ class SharedContract(StoreContract):
         [told] = pair[0].status()
         assert told.counts == {"wrong": 4, "solved": 2}
         assert told.rate == pytest.approx(4)
+
+    def test_status_tells_the_terms_that_were_told_last(self, pair: tuple[Store, Store], clock: ManualClock) -> None:
+        """What a process has configured stays until one with other settings comes; a command by hand changes none."""
+        bucket = int(clock() // 60)
+        before, after = Terms("adaptive", (20.0, 60.0), (10.0, 30.5), 60.0), Terms("always", (5.0,), (2.0,), 1.5)
+        for terms, expected in ((Terms(), Terms()), (before, before), (Terms(), before), (after, after)):
+            pair[0].exchange([_sums(bucket, terms=terms)])
+            assert pair[1].status()[0].terms == expected
+        pair[0].command("rule", clock() + 10, "by hand")
+        assert pair[1].status()[0].terms == after
 
 
 def _sums(bucket: int, **values: Any) -> Sums:

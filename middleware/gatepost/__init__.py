@@ -20,6 +20,7 @@ from .protocols import (
     StoreBusyError,
     StoreError,
     Sums,
+    Terms,
     Told,
     Totals,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "StoreBusyError",
     "StoreError",
     "Sums",
+    "Terms",
     "Told",
     "Totals",
 ]

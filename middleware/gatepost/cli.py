@@ -10,12 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 from . import preview
-from .protocols import Store, StoreError, Told
+from .protocols import Store, StoreError
 from .settings import Settings
-from .stores import make_store
+from .status import describe, level_of, moment
+from .stores import absence, make_store
 
 _DURATION = re.compile(r"(\d{1,6})\s*([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -87,6 +87,9 @@ def _seconds(text: str) -> int:
 def _store(url: str, site: str) -> Store:
     secret = os.environ.get("GATEPOST_SECRET", "")
     settings = Settings(secret=secret, protect="/", site=site, store=url, store_timeout=2)
+    absent = absence(settings)
+    if absent:
+        raise ValueError(absent)
     store = make_store(settings)
     if store is None:
         raise ValueError(f"--store: got {url!r}, which is of one process; wanted the store that workers share.")
@@ -104,7 +107,7 @@ def _engage(store: Store, options: argparse.Namespace) -> int:
     _known(store, options.rule)
     until = time.time() + options.seconds
     store.command(options.rule, until, "by hand")
-    print(f"{options.rule} is engaged until {_clock(until)}.")
+    print(f"{options.rule} is engaged until {moment(until)}.")
     return 0
 
 
@@ -116,32 +119,11 @@ def _release(store: Store, options: argparse.Namespace) -> int:
 
 
 def _status(store: Store, options: argparse.Namespace) -> int:
-    rules = store.status()
+    rules, now = store.status(), time.time()
     if options.json:
-        print(json.dumps([asdict(told) | {"engaged": _engaged(told)} for told in rules], indent=2))
-        return 0
-    if not rules:
+        print(json.dumps([asdict(told) | {"engaged": level_of(told, now) > 0} for told in rules], indent=2))
+    elif rules:
+        print("\n\n".join(describe(told, now) for told in rules))
+    else:
         print("No rule has reported to this store yet. Are store, secret and site those of the application?")
-    for told in rules:
-        _print(told)
     return 0
-
-
-def _engaged(told: Told) -> bool:
-    return any(end > time.time() for end in told.until)
-
-
-def _print(told: Told) -> None:
-    engaged = _engaged(told)
-    level = sum(end > time.time() for end in told.until)
-    state = f"engaged (level {level}), at least until {_clock(max(told.until))}" if engaged else "calm"
-    print(f"{told.rule}\n  state     {state}")
-    if told.since:
-        print(f"  since     {_clock(told.since)}{f' ({told.cause})' if told.cause else ''}")
-    print(f"  rate      {told.rate:.1f} in {told.period:g} s")
-    for name, value in sorted(told.counts.items()):
-        print(f"  {name:<16} {value}")
-
-
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .meter import ClientMeters, Meter
-from .protocols import Event, Kind, Mode, Reason, Request, State, Sums, Totals
+from .protocols import Event, Kind, Mode, Reason, Request, State, Sums, Terms, Totals
 from .rules import Bound, Rate
 from .settings import Settings
 
@@ -80,6 +80,7 @@ class Guard:
         self.asleep = False
         self._hurry: Callable[[], None] = lambda: None
         self._told: Counter[str] = Counter()
+        self._terms = Terms(rule.mode.value, tuple(float(rate.count) for rate in rule.above), rule.below, rule.hold)
         self._cause = ""
         self._turn = 0  # of the meter, when its state changed last
 
@@ -229,6 +230,7 @@ class Guard:
             share.turn,
             self._cause,
             new,
+            terms=self._terms,
         )
 
     def incoming(self, totals: Totals, now: float) -> None:

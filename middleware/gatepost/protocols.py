@@ -147,6 +147,20 @@ class StoreBusyError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """When a rule engages and ends, as the settings of a process say: for people who look at the store.
+
+    For each level ``above`` is the count that has to be exceeded, and ``below`` the one under which the rate must have
+    been for ``hold`` seconds. ``mode`` is empty where nothing is known.
+    """
+
+    mode: str = ""
+    above: tuple[float, ...] = ()
+    below: tuple[float, ...] = ()
+    hold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Sums:
     """What a process tells the store of one rule, a few times a second.
 
@@ -171,6 +185,8 @@ class Sums:
     """An id of the process, random. What it has told once under a number is not added again."""
     number: int = 0
     """Rises with each exchange of this teller."""
+    terms: Terms = Terms()
+    """What this process has configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +212,8 @@ class Told:
     since: float
     cause: str
     counts: Mapping[str, int]
+    terms: Terms = Terms()
+    """Those of the process that told its sums last."""
 
 
 class Claims(Protocol):

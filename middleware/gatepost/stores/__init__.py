@@ -18,7 +18,7 @@ from . import auto
 from .front import Front
 from .memory import MemoryStore
 
-__all__ = ["Front", "MemoryStore", "make_store"]
+__all__ = ["Front", "MemoryStore", "absence", "make_store"]
 
 log = logging.getLogger("gatepost")
 
@@ -50,6 +50,29 @@ def make_store(settings: Settings) -> Store | None:
         f"store: got {store.partition('://')[0]!r}, wanted 'auto', 'memory://', 'sqlite:////path/to/file', "
         f"'redis://host:6379/0', or an object with the methods of a store."
     )
+
+
+def absence(settings: Settings) -> str:
+    """That the file of the store that the settings name is not there yet, in one sentence; empty if that is not so.
+
+    For those who only look: :func:`make_store` would make the file, as a user whose files the application may not open.
+
+    :raises ValueError: for the URL of a file that cannot be.
+    """
+    store = settings.store
+    if store == "auto":
+        said = os.environ.get("GATEPOST_STORE", "auto")
+        return auto.absence(fingerprint(settings)) if said == "auto" else absence(replace(settings, store=said))
+    if not isinstance(store, str) or not store.startswith("sqlite:"):
+        return ""
+    path = _path(store)
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return f"there is no file '{path}' yet; the application makes it when it starts."
+    except OSError:
+        pass  # it may be there
+    return ""
 
 
 def _given(store: object, settings: Settings) -> Store:

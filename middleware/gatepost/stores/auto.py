@@ -32,7 +32,7 @@ def place(fingerprint: str) -> Path:
 
     :raises StoreError: if somebody else was there first.
     """
-    folder = Path(tempfile.gettempdir()) / f"gatepost-{_user()}-{fingerprint}"
+    folder = _folder(_user(), fingerprint)
     try:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
@@ -44,6 +44,35 @@ def place(fingerprint: str) -> Path:
     if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
         raise StoreError(f"'{folder}' is not of this user alone")
     return folder / NAME
+
+
+def absence(fingerprint: str) -> str:
+    """Why the file cannot be looked at, if it is not there: one sentence for who would look. Makes nothing."""
+    user = _user()
+    if os.path.lexists(_folder(user, fingerprint) / NAME):
+        return ""
+    said = f"user {_name(user)} has no store of this secret and site in '{tempfile.gettempdir()}' yet"
+    folders = Path(tempfile.gettempdir()).glob(f"gatepost-*-{fingerprint}")
+    others = sorted({folder.lstat().st_uid for folder in folders} - {user})
+    if others:
+        return f"{said}, but user {' and user '.join(map(_name, others))} has: run the command as that user."
+    return (
+        f"{said}; the application makes it when it starts, or has it elsewhere: with a temporary folder of its own "
+        f"(systemd's PrivateTmp, a container), its 'store' has to name a file or a server."
+    )
+
+
+def _folder(user: int, fingerprint: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"gatepost-{user}-{fingerprint}"
+
+
+def _name(user: int) -> str:
+    try:
+        import pwd  # not on every platform
+
+        return repr(pwd.getpwuid(user).pw_name)
+    except (ImportError, KeyError):
+        return str(user)
 
 
 def _user() -> int:

@@ -101,6 +101,7 @@ if mine.turn == turn then
 end
 for _, value in ipairs(ends) do is = is or value > mine.now end
 redis.call('HSET', KEYS[3], 'until', #ends > 0 and cjson.encode(ends) or '[]', 'turn', turn, 'period', mine.period)
+if mine.terms ~= '' then redis.call('HSET', KEYS[3], 'terms', mine.terms) end
 if is ~= was or not known[1] then
   redis.call('HSET', KEYS[3], 'since', ARGV[2], 'cause', is and mine.cause or '')
 end

@@ -9,6 +9,7 @@ from typing import Any
 from ..protocols import Sums, Told, Totals
 from ..window import estimate
 from .redis_scripts import EXCHANGE
+from .terms import read, written
 
 _MARGIN = 60_000  # milliseconds that counts outlive their use
 
@@ -47,6 +48,7 @@ def _values(mine: Sums, now: float) -> str:
         "turn": mine.turn,
         "period": mine.period,
         "cause": mine.cause,
+        "terms": written(mine.terms),
         "now": now,
         "number": mine.number,
         "told": bool(mine.teller and (mine.fresh or mine.late or mine.counts)),
@@ -81,6 +83,7 @@ def status(client: Any, key: Key, now: float) -> list[Told]:
                 float(state.get("since", 0)),
                 state.get("cause", ""),
                 counts,
+                read(state.get("terms")),
             )
         )
     return told

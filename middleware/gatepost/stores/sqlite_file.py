@@ -55,6 +55,7 @@ CREATE TABLE IF NOT EXISTS sums
 CREATE TABLE IF NOT EXISTS states
     (rule TEXT PRIMARY KEY, until TEXT, turn INTEGER, since REAL, cause TEXT, period REAL);
 CREATE TABLE IF NOT EXISTS counts (rule TEXT, name TEXT, value INTEGER, PRIMARY KEY (rule, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS terms (rule TEXT PRIMARY KEY, terms TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tellers
     (teller BLOB, rule TEXT, number INTEGER, until INTEGER, PRIMARY KEY (teller, rule)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS claims_until ON claims (until);

@@ -7,9 +7,13 @@ import sqlite3
 
 from ..protocols import Sums, Told, Totals
 from ..window import estimate
+from .terms import read, written
 
 _ADD_SUM = "INSERT INTO sums VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
 _ADD_COUNT = "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
+_TERMS = (
+    "INSERT INTO terms VALUES (?, ?) ON CONFLICT DO UPDATE SET terms = excluded.terms WHERE terms != excluded.terms"
+)
 _SUMS = "SELECT bucket, count FROM sums WHERE rule = ? AND bucket >= ?"
 _MARGIN = 60_000  # milliseconds that the number of an exchange outlives its sums
 
@@ -22,6 +26,9 @@ def exchange(connection: sqlite3.Connection, mine: Sums, now: float) -> Totals:
             if count:
                 connection.execute(_ADD_SUM, (mine.rule, bucket, count, until))
         connection.executemany(_ADD_COUNT, [(mine.rule, name, value) for name, value in mine.counts.items()])
+    terms = written(mine.terms)
+    if terms:
+        connection.execute(_TERMS, (mine.rule, terms))
     counts = dict(connection.execute(_SUMS, (mine.rule, mine.bucket - 1)).fetchall())
     ends, turn = _merge(connection, mine, now)
     return Totals(mine.rule, mine.bucket, counts.get(mine.bucket, 0), counts.get(mine.bucket - 1, 0), ends, turn)
@@ -70,11 +77,11 @@ def command(connection: sqlite3.Connection, rule: str, until: float | None, caus
 def status(connection: sqlite3.Connection, now: float) -> list[Told]:
     """What is known of each rule."""
     told = []
-    query = "SELECT rule, until, since, cause, period FROM states ORDER BY rule"
-    for rule, until, since, cause, period in connection.execute(query).fetchall():
+    query = "SELECT rule, until, since, cause, period, terms FROM states LEFT JOIN terms USING (rule) ORDER BY rule"
+    for rule, until, since, cause, period, terms in connection.execute(query).fetchall():
         bucket = int(now // period)
         counts = dict(connection.execute(_SUMS, (rule, bucket - 1)).fetchall())
         rate = estimate(counts.get(bucket, 0), counts.get(bucket - 1, 0), bucket * period, period, now)
         outcomes = connection.execute("SELECT name, value FROM counts WHERE rule = ?", (rule,)).fetchall()
-        told.append(Told(rule, period, rate, tuple(json.loads(until)), since, cause, dict(outcomes)))
+        told.append(Told(rule, period, rate, tuple(json.loads(until)), since, cause, dict(outcomes), read(terms)))
     return told
