@@ -241,6 +241,17 @@ class TestSqliteStore(SharedContract):
         assert path.exists()
         assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
 
+    def test_calm_exchange_writes_nothing(self, store: Store, path: Path, clock: ManualClock) -> None:
+        """An exchange that brings nothing new leaves the log beside the file as it is; one that does, does not."""
+        mine = _sums(int(clock() // 60), fresh=1, terms=Terms("adaptive", (20.0,), (10.0,), 60.0))
+        log = path.with_name(path.name + "-wal")
+        sizes = []
+        for sums in (mine, _sums(mine.bucket, terms=mine.terms), mine):
+            store.exchange([sums])
+            sizes.append(log.stat().st_size)
+            clock.tick(0.5)
+        assert sizes[0] == sizes[1] < sizes[2]
+
     def test_i9_files_beside_it_are_for_this_user_alone(self, store: Store, path: Path, now: int) -> None:
         """The log and the index that SQLite makes beside the file are of the same mode."""
         store.claim(NONCE, now + MINUTE, None, 0)

@@ -48,9 +48,9 @@ def _first_time(connection: sqlite3.Connection, mine: Sums, until: int) -> bool:
 
 def _merge(connection: sqlite3.Connection, mine: Sums, now: float) -> tuple[tuple[float, ...], int]:
     """The later end of each level; what was engaged before a release by hand does not count."""
-    query = "SELECT until, turn, since, cause FROM states WHERE rule = ?"
+    query = "SELECT until, turn, since, cause, period FROM states WHERE rule = ?"
     row = connection.execute(query, (mine.rule,)).fetchone()
-    theirs, turn, since, cause = (json.loads(row[0]), *row[1:]) if row else ([], 0, now, "")
+    theirs, turn, since, cause = (json.loads(row[0]), *row[1:4]) if row else ([], 0, now, "")
     # A process may know of a release that the store does not: its file is another one, or the command comes later.
     until = list(theirs) if mine.turn <= turn else []
     if mine.turn >= turn:
@@ -60,8 +60,9 @@ def _merge(connection: sqlite3.Connection, mine: Sums, now: float) -> tuple[tupl
     engaged, was = any(end > now for end in until), any(end > now for end in theirs)
     if engaged != was or not row:
         since, cause = now, mine.cause if engaged else ""
-    values = (mine.rule, json.dumps(until), turn, since, cause, mine.period)
-    connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?, ?, ?)", values)
+    values = (json.dumps(until), turn, since, cause, mine.period)
+    if values != row:  # in calm an exchange has nothing to write, and so nothing for the disk
+        connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?, ?, ?)", (mine.rule, *values))
     return tuple(until), turn
 
 
