@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -288,6 +290,29 @@ def test_header_answers(twin_of: TwinOf) -> None:
         fields = [*SCRIPT, ("gatepost-token", fresh), ("gatepost-answer", bad_answer)]
         assert twin.send(body=ORIGINAL, fields=fields).reason == "wrong"
     assert len(twin.received) == 1
+
+
+def test_i12_carry_brings_no_markup(twin_of: TwinOf) -> None:
+    """Markup that base64 decoding skips, around letters that are the carry's own, comes into no page."""
+    markup = '"><a href=https://evil.example/>go</a>'
+    twin = twin_of(failure_limit="1/minute")
+    # Whatever the head's length is, one of these bodies spells the letters.
+    bodies = [b"x" * shift + urlsafe_b64decode(_letters(markup)) for shift in range(3)]
+    pages = [dict(twin.send(body=body, content_type="text/plain").answered("wrong")) for body in bodies]
+    letters = _letters(markup).decode().rstrip("A")
+    fields = next(page for page in pages if letters in page["gatepost_carry"])
+    fields["gatepost_carry"] = fields["gatepost_carry"].replace(letters, markup)
+    for reason in ("wrong", "failure-limit"):
+        twin.clock.tick(2)
+        reply = twin.send(body=urlencode(fields).encode())
+        assert reply.reason == reason
+        assert "evil.example" not in reply.text
+
+
+def _letters(markup: str) -> bytes:
+    """What is left of it in base64."""
+    letters = re.sub("[^A-Za-z0-9/]", "", markup).replace("/", "_").encode()
+    return letters + b"A" * (-len(letters) % 4)
 
 
 @settings(max_examples=150, deadline=None)

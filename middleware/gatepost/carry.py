@@ -130,8 +130,11 @@ class Carry:
         raw = head.encode()
         inline = body if head.where is Where.PAGE else None
         packed = len(raw).to_bytes(2, "big") + raw + (inline or b"")
-        text = urlsafe_b64encode(packed).rstrip(b"=").decode("ascii")
-        return cls(head, hashlib.sha256(raw).digest(), text, inline)
+        return cls(head, hashlib.sha256(raw).digest(), _text(packed), inline)
+
+
+def _text(packed: bytes) -> str:
+    return urlsafe_b64encode(packed).rstrip(b"=").decode("ascii")
 
 
 def make_head(request: Request, length: int, sha256: bytes, where: Where) -> Head:
@@ -156,7 +159,10 @@ def make_head(request: Request, length: int, sha256: bytes, where: Where) -> Hea
 
 
 def unpack(text: str, digest: bytes) -> Carry | None:
-    """The carry in ``text``; ``None`` if it is too long, altered, or not the one of this digest."""
+    """The carry in ``text``; ``None`` if it is too long, altered, or not the one of this digest.
+
+    Decoding skips what is no base64. So the carry's own text is spelled anew, and goes into no page as it came.
+    """
     if len(text) > TEXT_LIMIT:
         return None
     try:
@@ -173,10 +179,10 @@ def unpack(text: str, digest: bytes) -> Carry | None:
         return None
     body = packed[2 + size :]
     if head.where is not Where.PAGE:
-        return Carry(head, digest, text, None) if not body else None
+        return Carry(head, digest, _text(packed), None) if not body else None
     if len(body) != head.length or hashlib.sha256(body).digest() != head.sha256:
         return None
-    return Carry(head, digest, text, body)
+    return Carry(head, digest, _text(packed), body)
 
 
 def content_type_flaw(request: Request) -> str:

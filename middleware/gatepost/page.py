@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from markupsafe import escape
+
 from . import languages
 from .catalogues import ENGLISH, Catalogues
 from .effects import Refuse, Show
@@ -140,7 +142,8 @@ class Page:
             length=_as_shown(verdict.length),
         )
         before, between, after = self._mould(shown, language)
-        return b"".join((before, verdict.token.encode(), between, verdict.carry.encode(), after))
+        # Escaped as the template does it: what is put in here no template has seen.
+        return b"".join((before, escape(verdict.token).encode(), between, escape(verdict.carry).encode(), after))
 
     def _cast(self, shown: Show, language: str) -> tuple[bytes, bytes, bytes]:
         """What stands before the token, between it and the carry, and behind."""
