@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -190,11 +191,57 @@ def test_i6_what_old_secrets_left_is_removed(folder: Path) -> None:
             os.utime(place / name, (now - 8 * 86400, now - 8 * 86400))
         os.utime(place, (now - 8 * 86400, now - 8 * 86400))
     (busy / "gatepost.db-wal").touch()
-    auto.tidy(now)
+    auto.tidy(folder / "mine" / auto.NAME, now)
     assert sorted(folder.iterdir()) == sorted([busy, strange])
     (busy / "somebody's").touch()
-    auto.tidy(now + 9 * 86400)
+    auto.tidy(folder / "mine" / auto.NAME, now + 9 * 86400)
     assert (busy / "somebody's").exists()
+
+
+def _old(place: Path, now: float) -> None:
+    for path in (*place.iterdir(), place):
+        os.utime(path, (now - 8 * 86400, now - 8 * 86400))
+
+
+def test_old_file_of_ones_own_stays(start: Open, folder: Path) -> None:
+    """After a week's rest all workers start at once; none of them removes what another has just found."""
+    start().gate.store.close()
+    [mine] = folder.iterdir()
+    _old(mine, time.time())
+    start()
+    [file] = [file for file in mine.iterdir() if file.name == auto.NAME]
+    assert time.time() - file.stat().st_mtime > 7 * 86400  # it is the one of before
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_nothing_is_removed_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, foreign: bool) -> None:
+    """A link among the old folders, or one of somebody else's, leads to no file that is removed."""
+    elsewhere, now = folder / "elsewhere", time.time()
+    elsewhere.mkdir()
+    (elsewhere / auto.NAME).touch()
+    link = folder / f"gatepost-{os.geteuid() + foreign}-{'a' * 16}"
+    if foreign:
+        elsewhere = elsewhere.rename(link)
+        monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    else:
+        link.symlink_to(elsewhere)
+        os.utime(link, (now - 8 * 86400, now - 8 * 86400), follow_symlinks=False)
+    _old(elsewhere, now)
+    auto.tidy(folder / "mine" / auto.NAME, now)
+    assert (elsewhere / auto.NAME).exists()
+
+
+def test_without_a_temporary_folder(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Where nothing can be written to, as in some containers, the gate starts, counts for itself, and says so."""
+    monkeypatch.delenv("GATEPOST_STORE")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", _no_tempdir)
+    assert make_store(Settings(secret=SECRET, protect="/contact")) is None
+    assert "No usable temporary directory" in caplog.text
+
+
+def _no_tempdir() -> str:
+    raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 
 
 def test_i11_process_ends_by_itself(folder: Path) -> None:

@@ -118,8 +118,9 @@ def _auto(settings: Settings) -> Store | None:
         return make_store(replace(settings, store=said))
     name = fingerprint(settings)
     try:
-        auto.tidy()
-        return _sqlite(auto.place(name), settings, lambda: auto.place(name))
+        path = auto.place(name)
+        auto.tidy(path)
+        return _sqlite(path, settings, lambda: auto.place(name))
     except (StoreError, ValueError) as error:
         log.warning(
             "The gate counts for this process alone, since its file in the temporary folder cannot be used (%s). With "

@@ -30,7 +30,7 @@ _FOLDER = re.compile(r"gatepost-\d+-[0-9a-f]{16}")
 def place(fingerprint: str) -> Path:
     """The file for applications of this fingerprint; its folder is there, and nobody else's.
 
-    :raises StoreError: if somebody else was there first.
+    :raises StoreError: if somebody else was there first, or there is no temporary folder.
     """
     folder = _folder(_user(), fingerprint)
     try:
@@ -41,7 +41,7 @@ def place(fingerprint: str) -> Path:
         raise StoreError(f"'{folder}' cannot be made ({error.strerror})") from error
     if not stat.S_ISDIR(found.st_mode):
         raise StoreError(f"'{folder}' is no folder")
-    if hasattr(os, "geteuid") and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
+    if not _is_mine(found) or (hasattr(os, "geteuid") and found.st_mode & 0o077):
         raise StoreError(f"'{folder}' is not of this user alone")
     return folder / NAME
 
@@ -63,7 +63,10 @@ def absence(fingerprint: str) -> str:
 
 
 def _folder(user: int, fingerprint: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"gatepost-{user}-{fingerprint}"
+    try:
+        return Path(tempfile.gettempdir()) / f"gatepost-{user}-{fingerprint}"
+    except OSError as error:  # a container whose file systems are all read-only
+        raise StoreError(error.strerror) from error
 
 
 def _name(user: int) -> str:
@@ -79,18 +82,28 @@ def _user() -> int:
     return os.geteuid() if hasattr(os, "geteuid") else 0
 
 
-def tidy(now: float | None = None) -> None:
+def tidy(mine: Path, now: float | None = None) -> None:
     """Remove what secrets of the past have left: files that nobody has written to for a week.
 
+    :param mine: the file that this process is about to use; other workers may be making it in this moment.
     :param now: seconds since the epoch.
     """
     now = time.time() if now is None else now
-    for folder in Path(tempfile.gettempdir()).glob(f"gatepost-{_user()}-*"):
-        if not _FOLDER.fullmatch(folder.name):
+    for folder in mine.parent.parent.glob(f"gatepost-{_user()}-*"):
+        if folder == mine.parent or not _FOLDER.fullmatch(folder.name):
             continue
         # Whatever is in the way, another process that tidies, a folder that is not ours: it stays.
         with contextlib.suppress(OSError):
-            if all(now - file.lstat().st_mtime > _OLD for file in (folder, *folder.iterdir())):
+            # Anybody may put a link here, or a folder to change for one, and what it leads to is nothing of ours.
+            if _is_mine(folder.lstat()) and _is_old(folder, now):
                 for suffix in _BESIDE:
                     (folder / f"{NAME}{suffix}").unlink(missing_ok=True)
                 folder.rmdir()
+
+
+def _is_mine(found: os.stat_result) -> bool:
+    return stat.S_ISDIR(found.st_mode) and (not hasattr(os, "geteuid") or found.st_uid == os.geteuid())
+
+
+def _is_old(folder: Path, now: float) -> bool:
+    return all(now - file.lstat().st_mtime > _OLD for file in (folder, *folder.iterdir()))
