@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -130,6 +131,18 @@ def test_any_field_is_understood_or_not(field: str) -> None:
     assert len(wanted) <= 20
     assert all(TAG.fullmatch(tag) for tag in wanted)
     assert nearest(wanted, AVAILABLE) in ("", *AVAILABLE)
+
+
+def test_i6_what_is_remembered_of_visitors_is_small() -> None:
+    """Fields of any length, as many as one likes, leave little in memory: what is too long to be read is not kept."""
+    asked(Headers([("accept-language", "de")]))  # what is imported for it is no memory of a visitor
+    tracemalloc.start()
+    try:
+        for number in range(300):
+            asked(Headers([("accept-language", f"{number:03}" + "x" * 50_000)]))
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 QUESTION = [{"question": "Which?", "answers": ["that"]}]

@@ -51,13 +51,15 @@ def asked(headers: Headers, forced: str = "") -> tuple[str, ...]:
 
     :param forced: the ``locale`` setting.
     """
-    return (forced,) if forced else _listed(",".join(headers.all("accept-language")))
+    if forced:
+        return (forced,)
+    field = ",".join(headers.all("accept-language"))
+    # Looked at before, since what is remembered is as long as what was sent.
+    return _listed(field) if len(field) <= _LONGEST else ()
 
 
 @functools.lru_cache(maxsize=256)
 def _listed(field: str) -> tuple[str, ...]:
-    if len(field) > _LONGEST:
-        return ()
     return tuple(tag for tag, quality in _parser()(field) if quality > 0 and TAG.fullmatch(tag))[:_MOST]
 
 
