@@ -58,8 +58,10 @@ class Bad(Counting):
     def __init__(self, challenge: object) -> None:
         super().__init__()
         self.challenge = challenge
+        self.tried = 0
 
     def draw(self, level: int, locale: str) -> Challenge:  # noqa: ARG002
+        self.tried += 1
         return self.challenge  # type: ignore[return-value]
 
 
@@ -534,6 +536,21 @@ def test_failing_kind_blocks_nobody(bench_of: BenchOf, caplog: pytest.LogCapture
     bench.kind.fails = False
     bench.clock.tick(1)
     assert bench.got()
+
+
+def test_failing_kind_takes_nothing_from_the_stock_of_others(bench_of: BenchOf) -> None:
+    """Whoever asks for what cannot be drawn, a language for one, does not keep the thread from drawing the rest."""
+    broken = Bad(None)
+    bench = bench_of(rate=20, size=8, broken=broken)
+    bench.pool.start(("broken", 1, "en"))
+    bench.pool.start(("counting", 1, "en"))
+    until(lambda: bench.pool.stock == 8)
+    assert bench.kind.drawn == 8
+    for step in (1.9, 0.2):  # tried once more every two seconds
+        bench.clock.tick(step)
+        assert bench.got()
+        until(lambda: bench.pool.stock == 8)
+    assert broken.tried == 2
 
 
 @pytest.mark.parametrize(

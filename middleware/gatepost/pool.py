@@ -55,6 +55,8 @@ class _Shelf:
     def __init__(self) -> None:
         self.anyone: deque[Challenge] = deque()
         self.waited: deque[Challenge] = deque()
+        #: Until when nothing is drawn for it, since the kind has just failed.
+        self.left_alone = 0.0
 
     def __len__(self) -> int:
         return len(self.anyone) + len(self.waited)
@@ -242,7 +244,12 @@ class Pool:
         """What the stock lacks, if anything."""
         if not self._shelves or sum(map(len, self._shelves.values())) >= self._size:
             return None
-        key = min(self._shelves, key=lambda key: len(self._shelves[key]))
+        now = self._clock()
+        # A clock that goes back makes none of them wait for longer.
+        keys = [key for key, it in self._shelves.items() if not now < it.left_alone <= now + SHORTEST_WAIT]
+        if not keys:
+            return None
+        key = min(keys, key=lambda key: len(self._shelves[key]))
         shelf, price = self._shelves[key], self._prices[key[0]]
         if len(shelf.waited) < len(shelf.anyone):
             return _Task(key, shelf.waited, self._reserve, price)
@@ -268,6 +275,9 @@ class Pool:
             self._prices.note(kind, taken)
             if isinstance(task.recipient, deque) and isinstance(drawn, Challenge):
                 task.recipient.append(drawn)
+            elif isinstance(drawn, Busy) and task.key in self._shelves:
+                # It may be this language alone. As the emptiest shelf it would get all the budget, and others nothing.
+                self._shelves[task.key].left_alone = self._clock() + SHORTEST_WAIT
         if isinstance(task.recipient, Future):
             task.recipient.set_result(drawn)
         return taken
