@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -208,6 +208,24 @@ def test_i9_nothing_secret_is_told(twin_of: TwinOf, caplog: pytest.LogCaptureFix
     for secret in (ANSWER, "my password", "hello", PEER, *tokens):
         assert secret not in told
     assert len(events) >= 5
+
+
+class Numbers(KnownChallenge):
+    """A kind that takes it for granted that people type numbers."""
+
+    def normalise(self, fields: Mapping[str, str], data: bytes) -> str:  # noqa: ARG002
+        return str(int(fields["answer"]))
+
+
+def test_i9_kind_that_fails_tells_no_answer(twin_of: TwinOf, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says where a site's own kind failed at an answer, and not at which; the answer is wrong, no more."""
+    twin = twin_of(challenge=Numbers("42"))
+    page = twin.answer(send(twin), "my password")
+    assert page.reason == "wrong"
+    assert "could not normalise an answer: ValueError" in caplog.text
+    assert 'return str(int(fields["answer"]))' in caplog.text
+    assert "my password" not in caplog.text
+    assert twin.answer(page, "42").status == 200
 
 
 # --- watchers ---

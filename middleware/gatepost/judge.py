@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from .form import AnswerForm
 from .protocols import Kind, Reason
+from .reports import place_of
 from .rules import Bound
 from .tokens import Token, Tokens, digest
 
@@ -63,8 +64,8 @@ def judge(
         return Judgement(Reason.TOO_FAST, burn=True, kind=kind)
     try:
         answer = kinds[kind].normalise(form.fields, token.data)
-    except Exception:  # a site's own kind; what it cannot read is wrong, and nothing is lost
-        log.exception("The kind %r could not normalise an answer.", kind)
+    except Exception as error:  # a site's own kind; what it cannot read is wrong, and nothing is lost
+        log.error("The kind %r could not normalise an answer: %s", kind, place_of(error))
         answer = ""
     right = tokens.right(token, answer)
     return Judgement(Reason.SOLVED if right else Reason.WRONG, burn=True, kind=kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -111,6 +112,11 @@ def facts(event: Event) -> dict[str, Any]:
         "gatepost_seconds": event.seconds,
     }
     return {name: value for name, value in found.items() if value}
+
+
+def place_of(error: BaseException) -> str:
+    """Where code of a site's own failed, for the log. What the exception says is left out: it may be what was typed."""
+    return f"{type(error).__name__}, at\n{''.join(traceback.format_tb(error.__traceback__)).rstrip()}"
 
 
 def _write(event: Event) -> None:
