@@ -555,7 +555,17 @@ def test_failing_kind_takes_nothing_from_the_stock_of_others(bench_of: BenchOf) 
 
 @pytest.mark.parametrize(
     "challenge",
-    [None, "text", Challenge("", Media("text/plain", b"")), Challenge("x", Media("text/plain", b""), data=bytes(65))],
+    [
+        None,
+        "text",
+        Challenge("", Media("text/plain", b"")),
+        Challenge("x", Media("text/plain", b""), data=bytes(65)),
+        Challenge("x", Media("text/plain", b""), data="x"),  # type: ignore[arg-type]
+        Challenge(7, Media("text/plain", b"")),  # type: ignore[arg-type]
+        Challenge("x", "What is this?"),  # type: ignore[arg-type]
+        Challenge("x", Media("text/plain", "What is this?")),  # type: ignore[arg-type]
+        Challenge("x", Media(None, b"")),  # type: ignore[arg-type]
+    ],
 )
 def test_kind_that_breaks_its_word_is_failing(bench_of: BenchOf, challenge: object) -> None:
     """What is no challenge, has no answer or too much data never reaches a page."""

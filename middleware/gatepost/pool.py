@@ -260,11 +260,7 @@ class Pool:
         kind, level, locale = task.key
         drawn: Drawn
         try:
-            drawn = self._kinds[kind].draw(level, locale)
-            if not drawn.answer:
-                raise ValueError("the answer is empty, and an empty answer is never right")
-            if len(drawn.data) > DATA_LIMIT:
-                raise ValueError(f"the data has {len(drawn.data)} bytes, wanted at most {DATA_LIMIT}")
+            drawn = _checked(self._kinds[kind].draw(level, locale))
         except Exception:
             log.exception("The kind %r could not draw a challenge.", kind)
             drawn = Busy(SHORTEST_WAIT)
@@ -291,3 +287,19 @@ class Pool:
             self._shelves = {}
             self._thread = None
             return False
+
+
+def _checked(drawn: Challenge) -> Challenge:
+    """A challenge that a page can show and a token can hold: what a site's own kind draws may be anything.
+
+    :raises ValueError: for another one.
+    """
+    media = drawn.media
+    for value, sort in ((drawn.answer, str), (drawn.data, bytes), (media.type, str), (media.content, bytes)):
+        if not isinstance(value, sort):
+            raise ValueError(f"it has {type(value).__name__} where {sort.__name__} is wanted")
+    if not drawn.answer:
+        raise ValueError("the answer is empty, and an empty answer is never right")
+    if len(drawn.data) > DATA_LIMIT:
+        raise ValueError(f"the data has {len(drawn.data)} bytes, wanted at most {DATA_LIMIT}")
+    return drawn
