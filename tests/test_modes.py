@@ -107,17 +107,22 @@ def test_client_callable(twin_of: TwinOf) -> None:
         request.path = "/elsewhere"  # type: ignore[misc]
 
 
+SAID = "198.51.100.200 is not what I expected"
+
+
 def failing(_request: Request) -> Any:
-    raise LookupError("of the site's own")
+    raise LookupError(SAID)
 
 
 def test_client_callable_that_fails(twin_of: TwinOf, caplog: pytest.LogCaptureFixture) -> None:
-    """If the ``client`` callable raises, the address counts, and the error is logged."""
+    """If the ``client`` callable raises, the address counts; the log says where, not what: it may be an address."""
     twin = twin_of(mode="adaptive", above_per_client="1/minute", client=failing)
     assert statuses(twin, 2) == [200, 429]
     assert statuses(twin, 1, peer="198.51.100.1") == [200]
     assert "The 'client' callable failed" in caplog.text
-    assert "of the site's own" in caplog.text
+    assert "LookupError" in caplog.text
+    assert "in failing" in caplog.text
+    assert SAID not in caplog.text
 
 
 EXEMPT: list[tuple[Any, str | None, bool]] = [

@@ -50,6 +50,25 @@ def test_i4_respelt_form_token_delivers_once(twin_of: TwinOf) -> None:
         assert [received.body for received in twin.received] == [BODY]
 
 
+def test_i5_used_token_does_not_tell_right_from_wrong(twin_of: TwinOf) -> None:
+    """Of a token that was used, the right answer gets the same page as a wrong one, whatever level is demanded now."""
+    twin = twin_of(mode="adaptive", above=["1/minute", "3/minute"])
+    pages = [twin.send(body=BODY) for _ in range(2)]
+    fields = pages[-1].answered()
+    twin.clock.tick(2)
+    assert twin.send(body=form_body(fields["gatepost_token"], fields["gatepost_carry"], "no")).reason == "wrong"
+    for _ in range(3):
+        twin.send(body=BODY)
+    levels = set()
+    for answer in ("no", ANSWER):
+        reply = twin.send(body=form_body(fields["gatepost_token"], fields["gatepost_carry"], answer))
+        assert reply.reason == "used"
+        token = twin.gate.tokens.read(FORM, reply.answered()["gatepost_token"])
+        assert token is not None
+        levels.add(token.level)
+    assert levels == {2}
+
+
 def test_i4_respelt_header_token_delivers_once(twin_of: TwinOf) -> None:
     """A header token passes one request, however it is spelt later."""
     twin = twin_of()

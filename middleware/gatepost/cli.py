@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Look at the gate of a running application, engage or release its rules; preview its challenges.",
         epilog="All but preview read the secret from GATEPOST_SECRET: the application's own, or the first of its list.",
     )
-    _add_store(parser, os.environ.get("GATEPOST_STORE", "auto"), os.environ.get("GATEPOST_SITE", ""))
+    _add_store(parser, os.environ.get("GATEPOST_STORE") or "auto", os.environ.get("GATEPOST_SITE", ""))
     # Taken behind the command, too; there it must not undo what was said before it.
     common = argparse.ArgumentParser(add_help=False)
     _add_store(common, argparse.SUPPRESS, argparse.SUPPRESS)

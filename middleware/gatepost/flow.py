@@ -272,7 +272,7 @@ class Flow:
         if demand is None:
             demand = guard.admit(request, now / 1000)
             if demand is None:
-                return (yield from self._deliver(case, Reason.CALMED, None))
+                return (yield from self._deliver(case, Reason.CALMED, None, token.level))
             return (yield from self._pages.reissue(case, demand.reason, demand.level))
         compared = bool(token.mac) and not form.another
         if compared:
@@ -282,7 +282,7 @@ class Flow:
         judgement = judge(token, form, guard.rule, guard.kinds, self._tokens, now, self._leeway)
         if judgement.reason is Reason.SOLVED:
             yield from self._unless_failed(case, Reason.SOLVED)
-            return (yield from self._deliver(case, Reason.SOLVED, token.nonce))
+            return (yield from self._deliver(case, Reason.SOLVED, token.nonce, demand.level))
         reason: Reason = judgement.reason
         if judgement.burn:
             found = yield Claiming(token.nonce, token.expires, token.store)
@@ -311,10 +311,12 @@ class Flow:
 
     # --- the ends ---
 
-    def _deliver(self, case: Case, reason: Reason, nonce: bytes | None) -> Steps:
+    def _deliver(self, case: Case, reason: Reason, nonce: bytes | None, level: int) -> Steps:
         """Claim and deliver. Nothing is claimed as delivered that cannot be handed over whole.
 
         :param nonce: of the right answer; ``None`` where none was needed.
+        :param level: of another challenge, if it cannot be. For a used token that is the same after a wrong answer, or
+            the page would tell one from the other.
         """
         token, carry, guard = case.token, case.carry, case.guard
         assert carry is not None
@@ -325,14 +327,14 @@ class Flow:
             if nonce is not None:
                 found = yield Claiming(nonce, token.expires, token.store)
                 if found is not Claim.NEW:
-                    return (yield from self._again(case, _REFUSED[found], token.level))
+                    return (yield from self._again(case, _REFUSED[found], level))
             cookie = self._permit(case, 1) if nonce is not None else ""
             if carry.head.where is Where.KEPT:
                 return (yield from self._pages.gone(case, cookie))
             return self._pages.refuse(case, Reason.NOT_KEPT, 413, cookie=cookie)
         found = yield Claiming(nonce, token.expires, token.store, token.submission, token.end)
         if found in (Claim.SPENT, Claim.RESTARTED):
-            return (yield from self._again(case, _REFUSED[found], token.level))
+            return (yield from self._again(case, _REFUSED[found], level))
         if found is not Claim.NEW:
             sent = found is Claim.DELIVERED
             return self._pages.refuse(case, *((Reason.ALREADY_SENT, 409) if sent else (Reason.ENDED, 410)))

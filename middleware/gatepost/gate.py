@@ -282,9 +282,16 @@ class Gate:
     def _strange(self, token: Token) -> None:
         """A genuine token of another store: of before a restart, or of another process that lives beside this one."""
         leeway = self.settings.leeway
-        if self._strangers_told or token.issued / 1000 <= self._started + leeway or self.store.blocking:
+        if self._strangers_told or token.issued / 1000 <= self._started + leeway or self.store.away:
             return
         self._strangers_told = True
+        if self._shared is not None:
+            log.error(
+                "A challenge that another store has issued was answered here. Either the store was emptied, or there "
+                "are processes with a store of their own, in another container, say: then thresholds are multiplied, "
+                "and visitors are asked again and again. Give all of them one store through the 'store' setting."
+            )
+            return
         log.error(
             "A challenge that another process has issued was answered here. Each process has a memory store of its "
             "own, so thresholds are multiplied by the number of processes, and visitors are asked again when they "

@@ -13,6 +13,7 @@ from typing import Any
 
 from .meter import ClientMeters, Meter
 from .protocols import Event, Kind, Mode, Reason, Request, State, Sums, Terms, Totals
+from .reports import place_of
 from .rules import Bound, Rate
 from .settings import Settings
 
@@ -93,8 +94,10 @@ class Guard:
             try:
                 chosen = choose(request)
                 return None if chosen is None else str(chosen)
-            except Exception:
-                log.exception("The 'client' callable failed; the address of the connection is used instead.")
+            except Exception as error:
+                log.error(
+                    "The 'client' callable failed; the address of the connection is used instead: %s", place_of(error)
+                )
         if not self._proxy_told and _looks_proxied(request):
             self._proxy_told = True
             log.warning(
@@ -191,8 +194,8 @@ class Guard:
             try:
                 if exemption(request):
                     return True
-            except Exception:
-                log.exception("An 'exempt' callable failed; the request is treated as not exempt.")
+            except Exception as error:
+                log.error("An 'exempt' callable failed; the request is treated as not exempt: %s", place_of(error))
         return False
 
     # --- counting with others ---

@@ -61,7 +61,7 @@ def absence(settings: Settings) -> str:
     """
     store = settings.store
     if store == "auto":
-        said = os.environ.get("GATEPOST_STORE", "auto")
+        said = os.environ.get("GATEPOST_STORE") or "auto"
         return auto.absence(fingerprint(settings)) if said == "auto" else absence(replace(settings, store=said))
     if not isinstance(store, str) or not store.startswith("sqlite:"):
         return ""
@@ -113,7 +113,7 @@ def _auto(settings: Settings) -> Store | None:
     """What ``GATEPOST_STORE`` says, else a file of this user's own."""
     if settings.clock is not time.time:
         return None  # a test's clock: what other processes tell of would be of another time
-    said = os.environ.get("GATEPOST_STORE", "auto")
+    said = os.environ.get("GATEPOST_STORE") or "auto"
     if said != "auto":
         return make_store(replace(settings, store=said))
     name = fingerprint(settings)
