@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatepost import Challenge, Media
+from gatepost.budget import LONGEST_WAIT, Budget
 from gatepost.effects import Busy, Draw
 from gatepost.pool import Drawn, Pool
 from gatepost.testing import ManualClock
@@ -276,6 +277,19 @@ def test_first_drawing_holds_up_nobody(bench_of: BenchOf) -> None:
     bench.kind.go.set()
     until(lambda: bench.pool.stock == 2)
     assert sum(bench.got(f"client {number}", waited=99) for number in range(60)) >= 50 - 10 - 1
+
+
+@pytest.mark.parametrize("rate", [0.005, 0.5, 4, 25])
+@pytest.mark.parametrize("takes", [1.0, 7.0, 60.0, 10_000.0])
+def test_debt_is_paid_within_the_longest_wait(rate: float, takes: float) -> None:
+    """However many drawings one turned out to count for, drawing goes on when the longest wait has paid for it."""
+    clock = ManualClock()
+    budget = Budget(rate, clock)
+    assert budget.take(1.0)
+    budget.settle(1.0, takes)
+    assert budget.wait(1.0) <= LONGEST_WAIT + 1 / rate + 1e-6
+    clock.tick(budget.wait(1.0) + 1e-6)
+    assert budget.take(1.0)
 
 
 def test_i7_one_client_gets_an_eighth_of_the_time(bench_of: BenchOf) -> None:

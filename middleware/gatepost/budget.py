@@ -43,8 +43,11 @@ class Budget:
         return True
 
     def settle(self, paid: float, price: float) -> None:
-        """Make up for what a drawing turned out to cost, which may leave a debt."""
-        self._left += paid - price
+        """Make up for what a drawing turned out to cost, which may leave a debt, of so many seconds at most.
+
+        Where few are drawn, one that took long would else end drawing for many times what anybody is told to wait.
+        """
+        self._left = max(self._left + paid - price, -LONGEST_WAIT * self._rate)
 
     def wait(self, price: float) -> float:
         """Seconds until there is, if nothing is taken meanwhile."""
