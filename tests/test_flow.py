@@ -35,10 +35,12 @@ from twins import ANSWER
 def test_first_challenge() -> None:
     """A submission is read up to the larger limit, counted against the client's limit, and a challenge drawn."""
     effects, shown = Site().submit(body_of(ORIGINAL), 0.0, QUESTION)
+    assert isinstance(effects[-1], Draw)
+    assert len(effects[-1].submission) == 16
     assert effects == [
         ReadBody(8 * 1024 * 1024),
         Limit("issue", "<203.0.113.7>"),
-        Draw("known", 1, "en", "<203.0.113.7>", 0.0),
+        Draw("known", 1, "en", "<203.0.113.7>", 0.0, effects[-1].submission),
     ]
     assert isinstance(shown, Show)
     assert (shown.reason, shown.status, shown.kept, shown.json) == (Reason.RULE_ENGAGED, 429, True, False)

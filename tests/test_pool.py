@@ -21,10 +21,11 @@ from gatepost.effects import Busy, Draw
 from gatepost.pool import Drawn, Pool
 from gatepost.testing import ManualClock
 from gatepost.threads import settled
-from twins import ANSWER, Twin
+from twins import ANSWER, BROWSER, HOST, Reply, Twin
 
 TwinOf = Callable[..., Twin]
 
+BODY = b"message=hello"
 DEADLINE = 30.0  # seconds that a thread of ours may take for what it does at once
 
 
@@ -84,17 +85,17 @@ class Bench:
             timer=lambda: self.kind.spent,
         )
 
-    def take(self, client: str = "", waited: float = 0.0, kind: str = "counting") -> Drawn:
+    def take(self, client: str = "", waited: float = 0.0, kind: str = "counting", *, submission: bytes = b"") -> Drawn:
         """What a request gets in the end."""
-        found = self.pool.take(Draw(kind, 1, "en", client, waited))
+        found = self.pool.take(Draw(kind, 1, "en", client, waited, submission))
         return found.result(DEADLINE) if isinstance(found, Future) else found
 
-    def got(self, client: str = "", waited: float = 0.0) -> bool:
-        return isinstance(self.take(client, waited), Challenge)
+    def got(self, client: str = "", waited: float = 0.0, *, submission: bytes = b"") -> bool:
+        return isinstance(self.take(client, waited, submission=submission), Challenge)
 
-    def retry_after(self, client: str = "", waited: float = 0.0) -> float:
+    def retry_after(self, client: str = "", waited: float = 0.0, *, submission: bytes = b"") -> float:
         """For how long a request is sent away; 0 if it got a picture."""
-        found = self.take(client, waited)
+        found = self.take(client, waited, submission=submission)
         return found.retry_after if isinstance(found, Busy) else 0.0
 
     def settle(self) -> None:
@@ -247,6 +248,68 @@ def test_while_nobody_waits_anyone_may_have_all(bench_of: BenchOf) -> None:
         assert sum(bench.got(f"client {number}") for number in range(20)) == 20
 
 
+# --- one submission, sent again and again ---
+
+
+def test_i7_replayed_token_does_not_starve_those_who_waited(bench_of: BenchOf) -> None:
+    """A submission sent again from a new address each time leaves the reserve to those who have waited."""
+    bench = bench_of(rate=8)
+    replayed, asked = 0, 0
+    unserved = [f"visitor {number}" for number in range(20)]
+    for _ in range(15):
+        for _ in range(40):
+            asked += 1
+            replayed += bench.got(f"address {asked}", waited=99, submission=b"replayed")
+        unserved = [who for who in unserved if not bench.got(who, waited=99, submission=who.encode())]
+        bench.clock.tick(1)
+    assert unserved == []
+    assert replayed <= 8 + 15 * 8 - 20
+
+
+@pytest.mark.parametrize("submission", [b"replayed", b""])
+def test_i7_submission_has_waited_for_one_drawing(bench_of: BenchOf, submission: bytes) -> None:
+    """In two minutes of a flood, one submission gets one or two drawings of the reserve; one without an id, all."""
+    bench = bench_of(rate=2, size=1)
+    replayed = 0
+    for second in range(120):
+        for number in range(4):  # new ones take the common half, and so many go without that nothing else is theirs
+            bench.take(f"new {second} {number}")
+        replayed += bench.got(f"address {second}", waited=99, submission=submission)
+        bench.clock.tick(1)
+    assert (1 <= replayed <= 2) if submission else replayed >= 100
+
+
+def test_i7_retry_after_is_true_for_a_submission_that_was_served(bench_of: BenchOf) -> None:
+    """Who had a picture for having waited, and needs another, finds one after the time that was told."""
+    bench = bench_of(rate=8, size=1)
+    for number in range(40):
+        bench.take(f"client {number}")
+    bench.clock.tick(61)
+    assert bench.got("visitor", waited=61, submission=b"one")
+    served = bench.clock()
+    wait = 10.0
+    for _ in range(2):
+        bench.clock.tick(math.ceil(wait))
+        for number in range(40):
+            bench.take(f"new {bench.clock()} {number}")
+        wait = bench.retry_after("visitor", waited=bench.clock() - served, submission=b"one")
+    assert wait == 0.0
+    assert LONGEST_WAIT <= bench.clock() - served <= 2 * LONGEST_WAIT + 1
+
+
+def test_i6_submissions_that_were_served_are_bounded(bench_of: BenchOf) -> None:
+    """However many submissions are served, or only ask, no more are remembered than there is room for."""
+    bench = bench_of(rate=50)
+    bench.got(waited=99, submission=b"first")
+    for number in range(3000):
+        bench.pool.short(Draw("counting", 1, "en", "", 99.0, b"asks %d" % number))
+    assert len(bench.pool._served._windows) == 1
+    for number in range(1500):
+        bench.clock.tick(0.1)
+        assert bench.got(waited=99, submission=b"%d" % number)
+    assert len(bench.pool._served._windows) == 1000
+
+
 # --- drawings that take long ---
 
 
@@ -316,8 +379,8 @@ def test_short_and_take_agree(rate: int, load: list[tuple[float, int, float]]) -
     bench = Bench(rate)
     for seconds, requests, waited in load:
         bench.clock.tick(seconds)
-        for _ in range(requests):
-            order = Draw("counting", 1, "en", "", waited)
+        for number in range(requests):
+            order = Draw("counting", 1, "en", "", waited, (b"", b"one", b"two")[number % 3])
             drawn = bench.kind.drawn
             busy = bench.pool.short(order)
             found = bench.pool.take(order)
@@ -636,3 +699,22 @@ def test_i7_page_goes_out_when_the_budget_is_spent(twin_of: TwinOf) -> None:
     assert page.reason == "continued"
     assert twin.answer(page, peer=f"192.0.2.{late}").status == 200
     assert [received.body for received in twin.received] == [b"number=%d" % late]
+
+
+@pytest.mark.parametrize("fields", [BROWSER, (("host", HOST), ("accept", "application/json"))], ids=["form", "header"])
+def test_i7_one_continue_token_is_good_for_one_wait(twin_of: TwinOf, fields: tuple[tuple[str, str], ...]) -> None:
+    """A token without a picture that is sent from many addresses leaves a picture to the next that has waited."""
+    twin = twin_of(render_rate=8, pool_size=2)
+
+    def go_on(page: Reply, peer: str) -> str:
+        answer = page.answered()
+        if fields is BROWSER:
+            return twin.send(body=answer.body, content_type=answer.content_type, peer=peer).reason
+        return twin.send(body=BODY, fields=(*fields, *answer.headers.items()), peer=peer).reason
+
+    pages = [twin.send(body=BODY, fields=fields, peer=f"192.0.2.{number}") for number in range(40)]
+    replayed, *waiting = [page for page in pages if page.reason == "busy"]
+    twin.clock.tick(61)
+    reasons = Counter(go_on(replayed, f"198.51.100.{number}") for number in range(40))
+    assert set(reasons) == {"continued", "busy"}
+    assert [go_on(waiting[number], f"203.0.113.{number}") for number in range(3)] == ["continued"] * 3

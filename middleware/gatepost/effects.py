@@ -119,7 +119,8 @@ class GiveBack:
 class Draw:
     """A new challenge; answered by a :class:`~gatepost.protocols.Challenge`, or by :class:`Busy`.
 
-    ``waited`` is for how many seconds the submission has been without a picture.
+    ``waited`` is for how many seconds the submission has been without a picture. An empty ``submission`` is one of
+    which nothing is remembered.
     """
 
     kind: str
@@ -127,6 +128,7 @@ class Draw:
     locale: str
     client: str
     waited: float
+    submission: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

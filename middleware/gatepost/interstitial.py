@@ -159,7 +159,7 @@ class Interstitials:
         """A challenge within the client's limit and the budget, or why not."""
         forced = self._settings.locale
         language = spoken(case.guard.kinds[kind], asked(case.request.headers, forced), forced or "en")
-        order = Draw(kind, level, language, case.client, waited)
+        order = Draw(kind, level, language, case.client, waited, case.token.submission)
         busy = self._short(order)
         if busy is not None:
             return busy, Reason.BUSY

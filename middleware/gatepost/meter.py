@@ -281,6 +281,8 @@ class Limiter:
         with self._lock:
             window = self._windows.get(client)
             if window is None:
+                if not spend:  # many that only ask must not push out those that have something counted
+                    return 0.0
                 window = self._windows[client] = Window(self._rate.period)
             room = self._rate.count - min(weight, float(self._rate.count))
             if window.estimate(now) > room:

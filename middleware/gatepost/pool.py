@@ -3,6 +3,8 @@
 Strategy
     Drawing is work that anyone can ask for. So there is a ceiling on drawings a second, a share of it for each client,
     and every second drawing goes to submissions that have already waited: in a flood, those who come back are served.
+    A submission has waited for one drawing, not for as many as its token is sent: after one, it is like a new one for
+    a while, whatever address it comes from.
     What takes long counts for several drawings, so that the ceiling is one on processor time as well.
     The thread starts when a rule nears its threshold, ends when nothing needs it, and starts again when asked,
     after a fork too. It holds no lock while it draws. It is woken only for what it can do: a flood that wakes it for
@@ -76,7 +78,7 @@ class Pool:
 
     :param size: challenges kept ready, over all kinds, levels and locales.
     :param rate: drawings a second at most.
-    :param clients: clients whose share is remembered.
+    :param clients: clients whose share is remembered, and as many submissions that were served for having waited.
     :param needed: asked about once a second whether the thread is still needed.
     :param timer: processor time of the calling thread, in seconds.
     """
@@ -103,6 +105,7 @@ class Pool:
         self._budget = Budget(rate / 2, clock)
         self._reserve = Budget(rate / 2, clock)
         self._shares = Limiter(Rate(int(rate // 8), 1) if rate >= 8 else Rate(1, 8 / rate), clients)
+        self._served = Limiter(Rate(1, LONGEST_WAIT), clients)
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._shelves: dict[Key, _Shelf] = {}
@@ -142,11 +145,11 @@ class Pool:
         with self._wake:
             self._start(key)
             self._forget(now)
-            waited = self._turns.come(now, order.waited)
+            waited = self._has_waited(order, now)
             shelf = self._shelves.get(key)
             if (shelf is not None and shelf.has(waited)) or self._may_order(order.kind, waited):
                 return None
-            return self._turn_away(order.kind, now)
+            return self._turn_away(order, now)
 
     def take(self, order: Draw) -> Drawn | Future[Drawn]:
         """A challenge from the stock, a future of one that is being drawn, or :class:`Busy`. Does not block."""
@@ -159,22 +162,32 @@ class Pool:
                     return Busy(max(wait, 1.0))
             self._start(key)
             self._forget(now)
-            waited = self._turns.come(now, order.waited)
+            waited = self._has_waited(order, now)
             found: Drawn | Future[Drawn] | None = self._from_stock(key, waited)
             if found is None:
                 found = self._on_order(key, waited)
             if found is None:
-                return self._turn_away(order.kind, now)
+                return self._turn_away(order, now)
             self._wake.notify()
             if waited:
                 self._short = max(0.0, self._short - 1.0)
+                self._served_for(order, now, spend=True)
             if order.client:
                 self._shares.wait(order.client, now, spend=True, weight=price)
         return found
 
-    def _turn_away(self, kind: str, now: float) -> Busy:
+    def _has_waited(self, order: Draw, now: float) -> bool:
+        """Whether it is this submission's turn, and it was not served for having waited a moment ago."""
+        return self._turns.come(now, order.waited) and not self._served_for(order, now, spend=False)
+
+    def _served_for(self, order: Draw, now: float, spend: bool) -> float:
+        """Seconds until having waited counts for this submission; 0 if it does now, and then ``spend`` uses it up."""
+        return self._served.wait(order.submission.hex(), now, spend) if order.submission else 0.0
+
+    def _turn_away(self, order: Draw, now: float) -> Busy:
         self._short += 1.0
-        return Busy(self._turns.give(now, self._prices[kind]))
+        turn = self._turns.give(now, self._prices[order.kind])
+        return Busy(max(turn, self._served_for(order, now, spend=False)))
 
     def _from_stock(self, key: Key, waited: bool) -> Challenge | None:
         shelf = self._shelves.get(key)
