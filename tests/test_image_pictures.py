@@ -202,14 +202,14 @@ GLYPHS = Glyphs(FONTS, CHARACTERS, 92)
     seed=st.integers(0, 10**6),
     text=st.lists(st.sampled_from(CHARACTERS), min_size=1, max_size=6),
     level=st.integers(1, 4),
-    lines=st.integers(1, 2),
+    layout=st.sampled_from([(1, 0), (2, 0), (1, _styles.RIM)]),
     tall=st.sampled_from([27.0, 33.0, 39.0]),
-    rim=st.sampled_from([0, _styles.RIM]),
 )
 def test_letters_are_large_enough_and_inside(
-    seed: int, text: list[str], level: int, lines: int, tall: float, rim: int
+    seed: int, text: list[str], level: int, layout: tuple[int, int], tall: float
 ) -> None:
     """No letter is less than 24 pixels high or touches the border, and they come in the order of reading."""
+    lines, rim = layout
     chance = random.Random(seed)  # noqa: S311 - looks only
     letters = _styles._letters(chance, GLYPHS, text, LOOK, level, tall=tall, hollow=0.4, lines=lines, rim=rim)
     _styles._arrange(chance, letters, LOOK, 8, lines)

@@ -567,10 +567,14 @@ def test_one_thread_however_many_ask(bench_of: BenchOf) -> None:
 def test_i8_thread_rests_after_each_drawing(bench_of: BenchOf, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a drawing the thread sleeps for three times as long, up to a limit, so that others have their turn."""
     rests: list[float] = []
-    timing = SimpleNamespace(monotonic=time.monotonic, sleep=rests.append)
-    monkeypatch.setattr("gatepost.pool.LONGEST_REST", 0.02)
-    monkeypatch.setattr("gatepost.pool.time", timing)
     bench = bench_of(rate=50, size=100)
+
+    def sleep(seconds: float) -> None:
+        if threading.current_thread() is bench.pool._thread:  # and not that of another test, which is about to end
+            rests.append(seconds)
+
+    monkeypatch.setattr("gatepost.pool.LONGEST_REST", 0.02)
+    monkeypatch.setattr("gatepost.pool.time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
     for takes in (0.001, 0.005, 0.3):
         bench.kind.takes = takes
         bench.clock.tick(30)
