@@ -62,9 +62,21 @@ class StoreServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.folder.mkdir(exist_ok=True)
+        # It does not remember this by itself, and without a password it takes any.
+        protected = ["--requirepass", self.password] if self.password else []
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - a server of our own
-                [self.program, *self.options, "--port", str(self.port), "--bind", HOST, "--dir", str(self.folder)],
+                [
+                    self.program,
+                    *self.options,
+                    *protected,
+                    "--port",
+                    str(self.port),
+                    "--bind",
+                    HOST,
+                    "--dir",
+                    str(self.folder),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
