@@ -253,7 +253,7 @@ def test_i10_both_twins_bound_a_whole_request(
             waits.append(left(most))
         return left(most)
 
-    monkeypatch.setattr("gatepost.stores.patience.left", noted)
+    monkeypatch.setattr("gatepost.stores.sqlite_file.left", noted)
     other = lock(path)
     reasons = []
     while page.status != 200:  # nobody is answered meanwhile, so one of them finds the store lost

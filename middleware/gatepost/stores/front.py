@@ -20,9 +20,9 @@ from typing import TypeVar
 
 from ..protocols import Claim, Store, StoreBusyError, StoreError, Sums, Totals
 from ..settings import Settings
-from . import patience
 from .ledger import Entry, Ledger
 from .memory import MemoryStore
+from .patience import left, spent, waiting
 
 log = logging.getLogger("gatepost")
 
@@ -126,8 +126,8 @@ class Front:
         """
         if submission not in self._flying:
             return
-        timeout = patience.left(self._settings.store_timeout)
-        with patience.waiting():
+        timeout = left(self._settings.store_timeout)
+        with waiting():
             landed = self._landed.wait_for(lambda: submission not in self._flying, timeout)
         if not landed:
             self._may_go_alone()
@@ -292,9 +292,9 @@ class Front:
         if store is None or self.away:
             return None
         try:
-            if patience.spent():
+            if spent():
                 raise StoreBusyError(f"one request waited for it for {self._settings.store_timeout:g} s")
-            with patience.waiting():
+            with waiting():
                 answer = question(store)
                 self._identity = store.identity()
         except StoreBusyError as error:

@@ -22,8 +22,11 @@ from typing import Any, TypeVar
 from ..protocols import Claim, StoreBusyError, StoreError, Sums, Told, Totals
 from ..settings import Settings
 from ..window import wait_for
-from . import patience, redis_sums
-from . import redis_scripts as scripts
+from .patience import left
+from .redis_scripts import CLAIM, GIVE_BACK, KEEP, LIMIT, OPEN, UNDO
+from .redis_sums import command as command_sums
+from .redis_sums import exchange as exchange_sums
+from .redis_sums import status as status_of_sums
 
 try:
     import redis
@@ -92,7 +95,7 @@ class RedisStore:
         known = self._raw_id  # once: another thread may forget it
         if not known:
             sent = _monotonic()
-            known, server = self._script(scripts.OPEN, [self._key("id")], secrets.token_hex(16))
+            known, server = self._script(OPEN, [self._key("id")], secrets.token_hex(16))
             self._ahead = server - sent
             self._raw_id = known
             self._warn_of_eviction()
@@ -160,8 +163,8 @@ class RedisStore:
         """Claim, unless the server comes to it when nobody waits for it any more."""
         for _ in range(2):
             sent = _monotonic()
-            latest = int(sent + self._ahead + patience.left(self._settings.store_timeout) * 1000)
-            result, server = self._script(scripts.CLAIM, keys, *values, latest)
+            latest = int(sent + self._ahead + left(self._settings.store_timeout) * 1000)
+            result, server = self._script(CLAIM, keys, *values, latest)
             if result != _LATE:
                 self._ahead = min(self._ahead, server - sent)
                 return int(result)
@@ -172,7 +175,7 @@ class RedisStore:
         """Take back claims that failed here, and were made all the same by a server that was only late."""
         while self._doubtful:
             submission, tag = entry = self._doubtful[0]
-            self._script(scripts.UNDO, [self._key("d", submission)], tag)
+            self._script(UNDO, [self._key("d", submission)], tag)
             with contextlib.suppress(ValueError):  # another thread was here
                 self._doubtful.remove(entry)
 
@@ -186,7 +189,7 @@ class RedisStore:
         """See :meth:`gatepost.Store.keep`."""
         limits = self._settings
         kept = self._script(
-            scripts.KEEP,
+            KEEP,
             [self._key("kept"), self._key("b", submission)],
             self._now(),
             submission,
@@ -233,28 +236,28 @@ class RedisStore:
         keys = [self._key("l", name, client, str(number)) for number in (bucket, bucket - 1)]
         share = 1.0 - (now - bucket * rate.period) / rate.period
         expire = int(2 * rate.period * 1000) + _MARGIN
-        current, previous = self._script(scripts.LIMIT, keys, share, rate.count, expire)
+        current, previous = self._script(LIMIT, keys, share, rate.count, expire)
         return wait_for(rate.count, current, previous, bucket * rate.period, rate.period, now)
 
     def give_back(self, name: str, client: str) -> None:
         """See :meth:`gatepost.Store.give_back`."""
         bucket = int(self._settings.clock() // self._rates[name].period)
-        self._script(scripts.GIVE_BACK, [self._key("l", name, client, str(bucket))])
+        self._script(GIVE_BACK, [self._key("l", name, client, str(bucket))])
 
     def exchange(self, sums: Sequence[Sums]) -> list[Totals]:
         """See :meth:`gatepost.Store.exchange`."""
         now = self._settings.clock()
-        return self._run(lambda client: redis_sums.exchange(client, self._key, sums, now)) if sums else []
+        return self._run(lambda client: exchange_sums(client, self._key, sums, now)) if sums else []
 
     def command(self, rule: str, until: float | None, cause: str) -> None:
         """See :meth:`gatepost.Store.command`."""
         now = self._settings.clock()
-        self._run(lambda client: redis_sums.command(client, self._key, rule, until, cause, now))
+        self._run(lambda client: command_sums(client, self._key, rule, until, cause, now))
 
     def status(self) -> list[Told]:
         """See :meth:`gatepost.Store.status`."""
         now = self._settings.clock()
-        return self._run(lambda client: redis_sums.status(client, self._key, now))
+        return self._run(lambda client: status_of_sums(client, self._key, now))
 
     def sweep(self) -> bool:
         """See :meth:`gatepost.Store.sweep`. Nearly all of it the server does by itself."""
@@ -282,12 +285,12 @@ def _patient(base: Any, timeout: float) -> Any:
 
     class PatientConnection(base):  # type: ignore[misc]
         def connect(self, *arguments: Any, **options: Any) -> Any:
-            self.socket_connect_timeout = self.socket_timeout = patience.left(timeout)
+            self.socket_connect_timeout = self.socket_timeout = left(timeout)
             return super().connect(*arguments, **options)
 
         def send_packed_command(self, *arguments: Any, **options: Any) -> Any:
             if self._sock is not None:
-                self._sock.settimeout(patience.left(timeout))
+                self._sock.settimeout(left(timeout))
             return super().send_packed_command(*arguments, **options)
 
     return PatientConnection

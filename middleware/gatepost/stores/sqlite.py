@@ -15,8 +15,10 @@ from typing import TypeVar
 from ..protocols import Claim, StoreError, Sums, Told, Totals
 from ..settings import Settings
 from ..window import wait_for
-from . import sqlite_sums
 from .sqlite_file import SqliteFile
+from .sqlite_sums import command as command_sums
+from .sqlite_sums import exchange as exchange_sums
+from .sqlite_sums import status as status_of_sums
 
 _Result = TypeVar("_Result")
 
@@ -205,19 +207,19 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> list[Totals]:
             self._file.read_id(connection)  # another process may have noticed a clock that went back
             now = self._settings.clock()
-            return [sqlite_sums.exchange(connection, mine, now) for mine in sums]
+            return [exchange_sums(connection, mine, now) for mine in sums]
 
         return self._run(work)
 
     def command(self, rule: str, until: float | None, cause: str) -> None:
         """See :meth:`gatepost.Store.command`."""
         now = self._settings.clock()
-        self._run(lambda connection: sqlite_sums.command(connection, rule, until, cause, now))
+        self._run(lambda connection: command_sums(connection, rule, until, cause, now))
 
     def status(self) -> list[Told]:
         """See :meth:`gatepost.Store.status`."""
         now = self._settings.clock()
-        return self._run(lambda connection: sqlite_sums.status(connection, now), writing=False)
+        return self._run(lambda connection: status_of_sums(connection, now), writing=False)
 
     def sweep(self) -> bool:
         """See :meth:`gatepost.Store.sweep`."""

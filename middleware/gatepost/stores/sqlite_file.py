@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..protocols import StoreBusyError, StoreError
-from . import patience
+from .patience import left
 
 try:
     import fcntl
@@ -149,7 +149,7 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def _entered(self, lane: _Lane) -> Iterator[sqlite3.Connection]:
-        timeout = patience.left(self.timeout)
+        timeout = left(self.timeout)
         deadline = time.monotonic() + timeout
         if not lane.lock.acquire(timeout=timeout * (1 - _LEAST)):
             raise StoreBusyError("the file is busy")
