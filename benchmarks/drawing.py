@@ -14,7 +14,7 @@ from functools import partial
 
 from gatepost.challenges import AudioKind, ImageKind
 
-from .strength.contenders import PEERS
+from .strength.contenders import DJANGO, PEERS
 from .tables import ROW, middle, show
 from .timing import Contender, Plan, Result, Round, loop, measure
 
@@ -82,21 +82,10 @@ def _lepture() -> Iterator[Maker]:
 
 # A program of its own, since its package is named like the one above. It is told how many to draw, and answers with
 # the seconds that it took and the bytes of the last one.
-_DJANGO = """
-import sys, time
-sys.path.insert(0, sys.argv[1])
-import django
-from django.conf import settings
-settings.configure(
-    INSTALLED_APPS=["captcha"], DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
-)
-django.setup()
-from django.core.management import call_command
-from django.test import RequestFactory
-call_command("migrate", verbosity=0)
-from captcha.models import CaptchaStore
-from captcha.views import captcha_image
-request = RequestFactory().get("/")
+_DJANGO = (
+    DJANGO
+    + """
+import time
 for line in sys.stdin:
     keys = [CaptchaStore.generate_key() for _ in range(int(line))]
     started = time.perf_counter()
@@ -104,6 +93,7 @@ for line in sys.stdin:
         drawn = captcha_image(request, key)
     print(time.perf_counter() - started, len(drawn.content), flush=True)
 """
+)
 
 
 @contextmanager

@@ -96,8 +96,9 @@ def _botblock(name: str, **settings: object) -> Contender:
     return Contender(name, known["CHARACTER_SET"], fonts, (known["WIDTH"], known["HEIGHT"]), make, turned=False)
 
 
-_DJANGO = """
-import pickle, sys
+# A program that is given where its package lies: what it does before it draws.
+DJANGO = """
+import sys
 sys.path.insert(0, sys.argv[1])
 import django
 from django.conf import settings
@@ -110,12 +111,19 @@ from django.test import RequestFactory
 call_command("migrate", verbosity=0)
 from captcha.models import CaptchaStore
 from captcha.views import captcha_image
-request, made = RequestFactory().get("/"), []
+request = RequestFactory().get("/")
+"""
+_DJANGO = (
+    DJANGO
+    + """
+import pickle
+made = []
 for _ in range(int(sys.argv[2])):
     key = CaptchaStore.generate_key()
     made.append((captcha_image(request, key).content, CaptchaStore.objects.get(hashkey=key).response))
 sys.stdout.buffer.write(pickle.dumps(made))
 """
+)
 
 
 def _django() -> Contender:
