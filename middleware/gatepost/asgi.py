@@ -11,7 +11,7 @@ import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .asgi_body import Replay, begin, ours_at_once, peek, read_body
-from .effects import Claiming, Deliver, Draw, Drop, Effect, Fetch, Gone, Pass, ReadBody, Refuse, Show, Verdict
+from .effects import Claiming, Deliver, Draw, Drop, Effect, Fetch, Gone, Pass, PutBack, ReadBody, Refuse, Show, Verdict
 from .form import URLENCODED
 from .gate import Gate, make_gate
 from .guard import Guard
@@ -159,7 +159,7 @@ class GatepostMiddleware:
                 await self._unless_cancelled(effect.submission)
             return found
         # A fetch hashes what may be megabytes.
-        if gate.store.blocking or isinstance(effect, Fetch):
+        if isinstance(effect, Fetch) or (gate.store.blocking and not isinstance(effect, PutBack)):
             return await in_thread(gate.perform, effect)
         return gate.perform(effect)
 

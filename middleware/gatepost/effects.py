@@ -138,7 +138,15 @@ class Busy:
     retry_after: float
 
 
-Effect = ReadBody | Delivered | Claiming | Keep | Holds | Fetch | Drop | Limit | GiveBack | Draw
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """The challenge that was drawn for this order is not shown after all. Needs no store."""
+
+    order: Draw
+    challenge: Challenge = field(repr=False)
+
+
+Effect = ReadBody | Delivered | Claiming | Keep | Holds | Fetch | Drop | Limit | GiveBack | Draw | PutBack
 
 
 @dataclass(frozen=True, slots=True)

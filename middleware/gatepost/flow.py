@@ -15,11 +15,9 @@ from urllib.parse import unquote
 from .carry import HEAD_LIMIT, Carry, Where, content_type_flaw, make_head, rebuild, unpack
 from .effects import (
     Body,
-    Busy,
     Claiming,
     Deliver,
     Delivered,
-    Draw,
     Drop,
     Effect,
     Fetch,
@@ -57,7 +55,6 @@ class Flow:
 
     :param identity: the store's id.
     :param strangers: called with a token that another store has issued.
-    :param short: :class:`Busy` if it is known at once that nothing can be drawn.
     """
 
     def __init__(
@@ -68,7 +65,6 @@ class Flow:
         identity: Callable[[], bytes],
         alias: Alias,
         strangers: Callable[[Token], None],
-        short: Callable[[Draw], Busy | None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._tokens = tokens
@@ -76,7 +72,7 @@ class Flow:
         self._identity = identity
         self._alias = alias
         self._strangers = strangers
-        self._pages = Interstitials(settings, tokens, identity, short)
+        self._pages = Interstitials(settings, tokens, identity)
         self._leeway = int(settings.leeway * 1000)
 
     def _now(self) -> int:

@@ -13,7 +13,21 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, cast
 
 from .challenges import make_kinds
-from .effects import Busy, Claiming, Delivered, Draw, Drop, Effect, Fetch, GiveBack, Holds, Keep, Limit, ReadBody
+from .effects import (
+    Busy,
+    Claiming,
+    Delivered,
+    Draw,
+    Drop,
+    Effect,
+    Fetch,
+    GiveBack,
+    Holds,
+    Keep,
+    Limit,
+    PutBack,
+    ReadBody,
+)
 from .exchange import Exchange
 from .flow import Flow
 from .guard import Guard, RuleStats
@@ -80,9 +94,7 @@ class Gate:
             clock=settings.clock,
             needed=self._still_needed,
         )
-        self.flow = Flow(
-            settings, self.tokens, self.permits, self.store.identity, self.alias, self._strange, self.short
-        )
+        self.flow = Flow(settings, self.tokens, self.permits, self.store.identity, self.alias, self._strange)
         #: Tells other processes what this one counts, where a store is shared.
         self.exchange = Exchange(self.store, lambda: self.guards, settings)
         self._ticker = Ticker(self._tick, self._rest)
@@ -207,6 +219,8 @@ class Gate:
                 return body if body is not None and hashlib.sha256(body).digest() == effect.sha256 else None
             case Drop():
                 return store.drop(effect.submission)
+            case PutBack():
+                return self.pool.put_back(effect.order, effect.challenge)
             case ReadBody() | Draw():
                 raise TypeError(f"the driver answers {effect!r}")
 
@@ -216,13 +230,6 @@ class Gate:
         if isinstance(drawn, Busy):
             self._reports.denied(order.kind)
         return drawn
-
-    def short(self, order: Draw) -> Busy | None:
-        """:class:`Busy` if it is known at once that :meth:`draw` has nothing for anyone."""
-        busy = self.pool.short(order)
-        if busy is not None:
-            self._reports.denied(order.kind)
-        return busy
 
     @property
     def late(self) -> Busy:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .carry import Carry, Where
-from .effects import Busy, Delivered, Draw, Effect, GiveBack, Holds, Limit, Refuse, Show, Verdict
+from .effects import Busy, Delivered, Draw, Effect, Holds, Limit, PutBack, Refuse, Show, Verdict
 from .guard import Guard
 from .judge import kind_of
 from .languages import asked, spoken
@@ -47,20 +47,12 @@ class Interstitials:
     """Makes interstitials and refusals.
 
     :param identity: the store's id.
-    :param short: :class:`Busy` if it is known at once that nothing can be drawn.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        tokens: Tokens,
-        identity: Callable[[], bytes],
-        short: Callable[[Draw], Busy | None],
-    ) -> None:
+    def __init__(self, settings: Settings, tokens: Tokens, identity: Callable[[], bytes]) -> None:
         self._settings = settings
         self._tokens = tokens
         self._identity = identity
-        self._short = short
 
     def reissue(
         self,
@@ -101,10 +93,10 @@ class Interstitials:
         told = reason
         if level:
             now = int(self._settings.clock() * 1000)
-            drawn, short = yield from self._draw(case, kind, level, (now - case.token.since) / 1000)
+            drawn, why = yield from self._draw(case, kind, level, (now - case.token.since) / 1000)
             if isinstance(drawn, Busy):
                 # That it may have been sent already has to be said by every first page of another store, JSON too.
-                told, retry_after = reason if reason is Reason.RESTARTED else short, drawn.retry_after
+                told, retry_after = reason if reason is Reason.RESTARTED else why, drawn.retry_after
             else:
                 challenge = drawn
         shown = self._make(case, told, level, kind, challenge)
@@ -156,20 +148,19 @@ class Interstitials:
     def _draw(
         self, case: Case, kind: str, level: int, waited: float
     ) -> Generator[Effect, Any, tuple[Challenge | Busy, Reason]]:
-        """A challenge within the client's limit and the budget, or why not."""
+        """A challenge within the budget and the client's limit, or why not.
+
+        The budget comes first: in a flood hardly anyone gets past it, and the limit may be a round trip to the store.
+        """
         forced = self._settings.locale
         language = spoken(case.guard.kinds[kind], asked(case.request.headers, forced), forced or "en")
         order = Draw(kind, level, language, case.client, waited, case.token.submission)
-        busy = self._short(order)
-        if busy is not None:
-            return busy, Reason.BUSY
-        if case.client:
+        drawn = yield order
+        if case.client and not isinstance(drawn, Busy):
             wait: float = yield Limit("issue", case.client)
             if wait:
+                yield PutBack(order, drawn)
                 return Busy(wait), Reason.ISSUE_LIMIT
-        drawn = yield order
-        if case.client and isinstance(drawn, Busy):
-            yield GiveBack("issue", case.client)
         return drawn, Reason.BUSY
 
     def refuse(

@@ -63,8 +63,9 @@ class _Shelf:
     def __len__(self) -> int:
         return len(self.anyone) + len(self.waited)
 
-    def has(self, waited: bool) -> bool:
-        return bool(self.anyone or (waited and self.waited))
+    @property
+    def emptier(self) -> deque[Challenge]:
+        return self.waited if len(self.waited) < len(self.anyone) else self.anyone
 
     def take(self, waited: bool) -> Challenge | None:
         for queue in (self.waited, self.anyone) if waited else (self.anyone,):
@@ -134,23 +135,6 @@ class Pool:
             self._thread = threading.Thread(target=self._run, name="gatepost-pool", daemon=True)
             self._thread.start()
 
-    def short(self, order: Draw) -> Busy | None:
-        """:class:`Busy` if there is no challenge for anyone now, whoever asks; cheap, and nothing is taken.
-
-        What else a challenge depends on need not be asked for then: it may be a round trip, and in a flood this is
-        what nearly all requests come to.
-        """
-        key = (order.kind, order.level, order.locale)
-        now = self._clock()
-        with self._wake:
-            self._start(key)
-            self._forget(now)
-            waited = self._has_waited(order, now)
-            shelf = self._shelves.get(key)
-            if (shelf is not None and shelf.has(waited)) or self._may_order(order.kind, waited):
-                return None
-            return self._turn_away(order, now)
-
     def take(self, order: Draw) -> Drawn | Future[Drawn]:
         """A challenge from the stock, a future of one that is being drawn, or :class:`Busy`. Does not block."""
         key = (order.kind, order.level, order.locale)
@@ -176,6 +160,16 @@ class Pool:
                 self._shares.wait(order.client, now, spend=True, weight=price)
         return found
 
+    def put_back(self, order: Draw, challenge: Challenge) -> None:
+        """Put what was taken for this order back into the stock: nobody has seen it.
+
+        It stays counted for the client, so that one who may have no more cannot hold all of the stock by asking.
+        """
+        with self._wake:
+            shelf = self._shelves.get((order.kind, order.level, order.locale))
+            if shelf is not None and sum(map(len, self._shelves.values())) < self._size:
+                shelf.emptier.append(challenge)
+
     def _has_waited(self, order: Draw, now: float) -> bool:
         """Whether it is this submission's turn, and it was not served for having waited a moment ago."""
         return self._turns.come(now, order.waited) and not self._served_for(order, now, spend=False)
@@ -195,16 +189,15 @@ class Pool:
 
     def _on_order(self, key: Key, waited: bool) -> Future[Drawn] | None:
         """One drawing of the budget, if this submission may have it."""
-        if not self._may_order(key[0], waited):
+        price = self._prices[key[0]]
+        if len(self._orders) >= self._rate:
             return None
-        price, future = self._prices[key[0]], Future[Drawn]()
-        budget = next(budget for budget in self._budgets(waited) if budget.take(price))
+        budget = next((budget for budget in self._budgets(waited) if budget.take(price)), None)
+        if budget is None:
+            return None
+        future = Future[Drawn]()
         self._orders.append(_Task(key, future, budget, price))
         return future
-
-    def _may_order(self, kind: str, waited: bool) -> bool:
-        price = self._prices[kind]
-        return len(self._orders) < self._rate and any(budget.has(price) for budget in self._budgets(waited))
 
     def _budgets(self, waited: bool) -> tuple[Budget, ...]:
         """Out of what a drawing may come, in order."""
@@ -264,9 +257,8 @@ class Pool:
             return None
         key = min(keys, key=lambda key: len(self._shelves[key]))
         shelf, price = self._shelves[key], self._prices[key[0]]
-        if len(shelf.waited) < len(shelf.anyone):
-            return _Task(key, shelf.waited, self._reserve, price)
-        return _Task(key, shelf.anyone, self._budget, price)
+        emptier = shelf.emptier
+        return _Task(key, emptier, self._reserve if emptier is shelf.waited else self._budget, price)
 
     def _draw(self, task: _Task, started: float) -> float:
         """Draw, and hand out what was drawn; the processor time that it took since the thread began to look for it."""
