@@ -59,7 +59,7 @@ class Site:
 
     def page(self, body: Body | None = None, *keeping: Any) -> Answer:
         """The fields of a right answer, two seconds after the page."""
-        _, shown = self.submit(body or body_of(ORIGINAL), *keeping, 0.0, QUESTION)
+        _, shown = self.submit(body or body_of(ORIGINAL), *keeping, QUESTION, 0.0)
         assert isinstance(shown, Show)
         self.clock.tick(2)
         fields = {"gatepost_token": shown.token, "gatepost_carry": shown.carry, "gatepost_answer": ANSWER}

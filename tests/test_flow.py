@@ -20,27 +20,27 @@ from gatepost.effects import (
     Keep,
     Limit,
     Pass,
+    PutBack,
     Read,
     ReadBody,
     Refuse,
     Show,
     Verdict,
 )
-from gatepost.flow import Flow
 from gatepost.form import BODY_LIMIT
 from gatepost.protocols import Claim
 from twins import ANSWER
 
 
 def test_first_challenge() -> None:
-    """A submission is read up to the larger limit, counted against the client's limit, and a challenge drawn."""
-    effects, shown = Site().submit(body_of(ORIGINAL), 0.0, QUESTION)
-    assert isinstance(effects[-1], Draw)
-    assert len(effects[-1].submission) == 16
+    """A submission is read up to the larger limit, a challenge drawn, and that counted against the client's limit."""
+    effects, shown = Site().submit(body_of(ORIGINAL), QUESTION, 0.0)
+    assert isinstance(effects[1], Draw)
+    assert len(effects[1].submission) == 16
     assert effects == [
         ReadBody(8 * 1024 * 1024),
+        Draw("known", 1, "en", "<203.0.113.7>", 0.0, effects[1].submission),
         Limit("issue", "<203.0.113.7>"),
-        Draw("known", 1, "en", "<203.0.113.7>", 0.0, effects[-1].submission),
     ]
     assert isinstance(shown, Show)
     assert (shown.reason, shown.status, shown.kept, shown.json) == (Reason.RULE_ENGAGED, 429, True, False)
@@ -72,8 +72,8 @@ def test_body_that_does_not_arrive(ended: Read, verdict: Verdict) -> None:
 def test_large_body_is_kept_before_the_page(kept: bool) -> None:
     """A body over ``carry_limit`` is given to the store, until the submission ends; if that fails, it is said."""
     site = Site({"carry_limit": 5})
-    effects, shown = site.submit(body_of(ORIGINAL), kept, 0.0, QUESTION)
-    assert kinds(effects) == [ReadBody, Keep, Limit, Draw]
+    effects, shown = site.submit(body_of(ORIGINAL), kept, QUESTION, 0.0)
+    assert kinds(effects) == [ReadBody, Keep, Draw, Limit]
     (keep,) = [effect for effect in effects if isinstance(effect, Keep)]
     assert (keep.body, keep.client) == (ORIGINAL, "<203.0.113.7>")
     assert keep.until == int(site.clock.now * 1000) + 3_600_000
@@ -83,50 +83,30 @@ def test_large_body_is_kept_before_the_page(kept: bool) -> None:
 
 def test_body_that_is_too_large() -> None:
     """A body beyond the cap is not given to the store, and the page says so."""
-    effects, shown = Site().submit(Body(Read.OVER, length=9_000_000, closing=True), 0.0, QUESTION)
-    assert kinds(effects) == [ReadBody, Limit, Draw]
+    effects, shown = Site().submit(Body(Read.OVER, length=9_000_000, closing=True), QUESTION, 0.0)
+    assert kinds(effects) == [ReadBody, Draw, Limit]
     assert isinstance(shown, Show)
     assert (shown.kept, shown.length, shown.closing) == (False, 9_000_000, True)
 
 
 def test_issue_limit_leads_to_continue() -> None:
-    """Past the client's limit nothing is drawn: 'Continue', with the limit's own time to wait."""
-    effects, shown = Site().submit(body_of(ORIGINAL), 12.5)
-    assert kinds(effects) == [ReadBody, Limit]
+    """Past the client's limit no picture is shown, nor lost: 'Continue', with the limit's own time to wait."""
+    effects, shown = Site().submit(body_of(ORIGINAL), QUESTION, 12.5, None)
+    assert kinds(effects) == [ReadBody, Draw, Limit, PutBack]
+    assert isinstance(effects[1], Draw)
+    assert effects[-1] == PutBack(effects[1], QUESTION)
     assert isinstance(shown, Show)
     assert (shown.reason, shown.challenge, shown.retry_after) == (Reason.ISSUE_LIMIT, None, 12.5)
     assert shown.carry
 
 
 def test_spent_budget_leads_to_continue() -> None:
-    """Without a drawing the page goes out with its carry, and does not count for the client."""
-    effects, shown = Site().submit(body_of(ORIGINAL), 0.0, Busy(3.5), None)
-    assert kinds(effects) == [ReadBody, Limit, Draw, GiveBack]
-    assert effects[-1] == GiveBack("issue", "<203.0.113.7>")
+    """Without a drawing the page goes out with its carry, does not count for the client, and no store is asked."""
+    effects, shown = Site().submit(body_of(ORIGINAL), Busy(3.5))
+    assert kinds(effects) == [ReadBody, Draw]
     assert isinstance(shown, Show)
     assert (shown.reason, shown.challenge, shown.retry_after) == (Reason.BUSY, None, 3.5)
     assert shown.carry
-
-
-def test_known_shortage_asks_nobody() -> None:
-    """Where it is known at once that nothing can be drawn, the client's limit is not asked for: it may be far away."""
-    site = Site()
-    gate = site.gate
-    flow = Flow(
-        gate.settings,
-        gate.tokens,
-        gate.permits,
-        lambda: site.store,
-        str,
-        site.strangers.append,
-        lambda order: Busy(7.5) if order.client else None,
-    )
-    effects, shown = drive(flow.submit(site.guard, request(), DEMAND), body_of(ORIGINAL))
-    assert kinds(effects) == [ReadBody]
-    assert isinstance(shown, Show)
-    assert (shown.reason, shown.challenge, shown.retry_after) == (Reason.BUSY, None, 7.5)
-    effects, _ = drive(flow.submit(site.guard, request(peer=None), DEMAND), body_of(ORIGINAL), QUESTION)
-    assert kinds(effects) == [ReadBody, Draw]
 
 
 def test_json_reads_nothing() -> None:
@@ -177,7 +157,7 @@ HEADER_ROWS: dict[str, tuple[str, float, list[object], list[type], Reason]] = {
 def test_answer_by_header_that_is_not_right(name: str) -> None:
     """Any other answer by header gets a new document: its body is drained, never kept, and no submission is claimed."""
     answer, after, results, expected, reason = HEADER_ROWS[name]
-    again = [Body(Read.OVER), *([] if reason is Reason.FAILURE_LIMIT else [0.0, QUESTION])]
+    again = [Body(Read.OVER), *([] if reason is Reason.FAILURE_LIMIT else [QUESTION, 0.0])]
     effects, shown = header_answer(Site(), answer, *results, *again, after=after)
     assert kinds(effects)[: len(expected) + 1] == [*expected, ReadBody]
     assert effects[len(expected)] == ReadBody(0)
@@ -218,7 +198,7 @@ def test_permit_is_claimed_before_it_passes() -> None:
 def test_permit_that_is_used_up_is_none() -> None:
     """When all its uses are spent, a permit is nothing, and the submission is challenged."""
     site = Site()
-    results = (Claim.SPENT, Claim.SPENT, body_of(ORIGINAL), 0.0, QUESTION)
+    results = (Claim.SPENT, Claim.SPENT, body_of(ORIGINAL), QUESTION, 0.0)
     effects, shown = site.submit(*results, cookie=permit(site, 2))
-    assert kinds(effects) == [Claiming, Claiming, ReadBody, Limit, Draw]
+    assert kinds(effects) == [Claiming, Claiming, ReadBody, Draw, Limit]
     assert isinstance(shown, Show)

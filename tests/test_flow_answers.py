@@ -28,6 +28,7 @@ from gatepost.effects import (
     Keep,
     Limit,
     Pass,
+    PutBack,
     Read,
     ReadBody,
     Refuse,
@@ -38,7 +39,7 @@ from gatepost.testing import Answer
 from twins import ANSWER, BROWSER, URLENCODED
 
 NEW, SPENT, SENT, FORGOTTEN, RESTARTED = Claim.NEW, Claim.SPENT, Claim.DELIVERED, Claim.FORGOTTEN, Claim.RESTARTED
-AGAIN = [Limit, Draw]  # a fresh challenge
+AGAIN = [Draw, Limit]  # a fresh challenge
 
 
 def test_right_answer() -> None:
@@ -76,50 +77,50 @@ ANSWERS: dict[str, Row] = {
     "sent": Row([SENT], [Delivered], Reason.ALREADY_SENT, 409),
     "forgotten": Row([FORGOTTEN], [Delivered], Reason.ENDED, 410),
     "ended": Row([NEW], [Delivered], Reason.ENDED, 410, after=3600),
-    "restarted": Row([NEW, 0.0, QUESTION], [Delivered, *AGAIN], Reason.RESTARTED, 429, store=ELSEWHERE),
+    "restarted": Row([NEW, QUESTION, 0.0], [Delivered, *AGAIN], Reason.RESTARTED, 429, store=ELSEWHERE),
     "failing": Row([NEW, 30.0], [Delivered, Limit], Reason.FAILURE_LIMIT, 429),
     "expired": Row(
-        [NEW, 0.0, None, 0.0, QUESTION], [Delivered, Limit, GiveBack, *AGAIN], Reason.EXPIRED, 429, after=600
+        [NEW, 0.0, None, QUESTION, 0.0], [Delivered, Limit, GiveBack, *AGAIN], Reason.EXPIRED, 429, after=600
     ),
     "wrong": Row(
-        [NEW, 0.0, NEW, 0.0, QUESTION],
+        [NEW, 0.0, NEW, QUESTION, 0.0],
         [Delivered, Limit, Claiming, *AGAIN],
         Reason.WRONG,
         429,
         {"gatepost_answer": "no"},
     ),
     "too fast": Row(
-        [NEW, 0.0, NEW, 0.0, QUESTION],
+        [NEW, 0.0, NEW, QUESTION, 0.0],
         [Delivered, Limit, Claiming, *AGAIN],
         Reason.TOO_FAST,
         429,
         after=-1.5,
     ),
     "wrong and used": Row(
-        [NEW, 0.0, SPENT, None, 0.0, QUESTION],
+        [NEW, 0.0, SPENT, None, QUESTION, 0.0],
         [Delivered, Limit, Claiming, GiveBack, *AGAIN],
         Reason.USED,
         429,
         {"gatepost_answer": "no"},
     ),
     "another": Row(
-        [NEW, NEW, 0.0, QUESTION],
+        [NEW, NEW, QUESTION, 0.0],
         [Delivered, Claiming, *AGAIN],
         Reason.REFRESHED,
         429,
         {"gatepost_do": "another"},
     ),
     "right and used": Row(
-        [NEW, 0.0, None, SPENT, 0.0, QUESTION], [Delivered, Limit, GiveBack, Claiming, *AGAIN], Reason.USED, 429
+        [NEW, 0.0, None, SPENT, QUESTION, 0.0], [Delivered, Limit, GiveBack, Claiming, *AGAIN], Reason.USED, 429
     ),
     "right and lost": Row(
-        [NEW, 0.0, None, RESTARTED, 0.0, QUESTION],
+        [NEW, 0.0, None, RESTARTED, QUESTION, 0.0],
         [Delivered, Limit, GiveBack, Claiming, *AGAIN],
         Reason.RESTARTED,
         429,
     ),
     "wrong and lost": Row(
-        [NEW, 0.0, RESTARTED, None, 0.0, QUESTION],
+        [NEW, 0.0, RESTARTED, None, QUESTION, 0.0],
         [Delivered, Limit, Claiming, GiveBack, *AGAIN],
         Reason.RESTARTED,
         429,
@@ -181,7 +182,7 @@ def test_restarted() -> None:
     site = Site()
     fields = site.page()
     site.store = ELSEWHERE
-    _, shown = site.answer(fields, NEW, 0.0, QUESTION)
+    _, shown = site.answer(fields, NEW, QUESTION, 0.0)
     assert isinstance(shown, Show)
     assert (shown.maybe_sent, shown.reason) == (True, Reason.RESTARTED)
     assert [token.store for token in site.strangers] == [HERE]
@@ -223,7 +224,7 @@ def test_calm_answer_that_engages_is_asked_again() -> None:
     fields = site.page()
     for _ in range(2):
         assert site.guard.admit(request(), site.clock.now) is None
-    effects, shown = site.answer(fields, NEW, 0.0, QUESTION)
+    effects, shown = site.answer(fields, NEW, QUESTION, 0.0)
     assert kinds(effects) == [ReadBody, Delivered, *AGAIN]
     assert isinstance(shown, Show)
     assert shown.reason is Reason.RULE_ENGAGED
@@ -285,7 +286,7 @@ def test_body_that_was_not_kept() -> None:
     assert isinstance(verdict, Refuse)
     assert (verdict.reason, verdict.status) == (Reason.NOT_KEPT, 413)
     assert verdict.cookie.startswith("gatepost_permit=")
-    _, verdict = site.answer(fields, NEW, 0.0, None, SPENT, 0.0, QUESTION)
+    _, verdict = site.answer(fields, NEW, 0.0, None, SPENT, QUESTION, 0.0)
     assert isinstance(verdict, Show)
     assert verdict.reason is Reason.USED
 
@@ -298,7 +299,7 @@ def test_reissue_keeps_the_submission() -> None:
     first = tokens.read("form", fields["gatepost_token"])
     site.clock.tick(500)
     fields = Answer(dict(fields) | {"gatepost_do": "another"}, {})
-    _, shown = site.answer(fields, NEW, NEW, 0.0, QUESTION)
+    _, shown = site.answer(fields, NEW, NEW, QUESTION, 0.0)
     assert isinstance(shown, Show)
     assert shown.carry == fields["gatepost_carry"]
     second = tokens.read("form", shown.token)
@@ -321,6 +322,7 @@ RESULTS: dict[type, st.SearchStrategy[Any]] = {
     Fetch: st.none() | st.just(ORIGINAL),
     Drop: st.none(),
     GiveBack: st.none(),
+    PutBack: st.none(),
     Limit: st.sampled_from([0.0, 0.0, 5.0]),
     Draw: st.sampled_from([QUESTION, QUESTION, Busy(2.0)]),
 }

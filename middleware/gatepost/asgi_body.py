@@ -153,7 +153,7 @@ async def read_body(receive: Receive, request: Request, cap: int, settings: Sett
 
     The bytes of :attr:`Body.data` stay counted in ``buffer``; the caller gives them back.
     """
-    pace = Pace(settings.read_timeout, anyio.current_time())
+    pace: Pace | None = None
     intake = Intake(request, cap, buffer)
     most = max(cap, settings.drain_limit)
     try:
@@ -161,7 +161,9 @@ async def read_body(receive: Receive, request: Request, cap: int, settings: Sett
             if isinstance(receive, Replay) and receive.ready:
                 message = await receive()  # it is here already, and a timer costs more than all the rest
             else:
-                with anyio.fail_after(pace.left(intake.length, anyio.current_time())):
+                now = anyio.current_time()
+                pace = pace or Pace(settings.read_timeout, now)
+                with anyio.fail_after(pace.left(intake.length, now)):
                     message = await receive()
             if message["type"] == "http.disconnect":
                 return intake.end(Read.GONE)

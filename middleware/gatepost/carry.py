@@ -24,6 +24,7 @@ CONTENT_TYPE_LIMIT = 128
 TEXT_LIMIT = (2 + HEAD_LIMIT + CARRY_CEILING) * 4 // 3 + 4
 
 _VERSION = 1
+_JSON = json.JSONEncoder(separators=(",", ":"))
 _SHORT = 512  # what a head that had to be cut may still say of its origin
 # What belongs to the answer request's own body, connection or origin, and not to the original's.
 _REPLACED = frozenset(
@@ -68,7 +69,7 @@ class Head:
     def encode(self) -> bytes:
         """The head as JSON."""
         said = self.provenance
-        return json.dumps(
+        return _JSON.encode(
             {
                 "v": _VERSION,
                 "where": self.where,
@@ -81,8 +82,7 @@ class Head:
                 "fetch": said.fetch,
                 "cookies": said.cookies,
                 "authorized": said.authorized,
-            },
-            separators=(",", ":"),
+            }
         ).encode()
 
     @classmethod

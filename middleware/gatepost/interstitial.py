@@ -99,15 +99,24 @@ class Interstitials:
                 told, retry_after = reason if reason is Reason.RESTARTED else why, drawn.retry_after
             else:
                 challenge = drawn
-        shown = self._make(case, told, level, kind, challenge)
-        return replace(shown, retry_after=retry_after, maybe_sent=maybe_sent)
+        return self._make(case, told, level, kind, challenge, retry_after=retry_after, maybe_sent=maybe_sent)
 
     def away(self, case: Case) -> Show:
         """The 'Continue' page for when the store cannot be asked, and nothing may be claimed without it."""
-        shown = self._make(case, Reason.STORE_AWAY, 0, next(iter(case.guard.kinds)), None)
-        return replace(shown, status=503, retry_after=AWAY_RETRY)
+        first = next(iter(case.guard.kinds))
+        return replace(self._make(case, Reason.STORE_AWAY, 0, first, None, retry_after=AWAY_RETRY), status=503)
 
-    def _make(self, case: Case, reason: Reason, level: int, kind: str, challenge: Challenge | None) -> Show:
+    def _make(
+        self,
+        case: Case,
+        reason: Reason,
+        level: int,
+        kind: str,
+        challenge: Challenge | None,
+        *,
+        retry_after: float = 0,
+        maybe_sent: bool = False,
+    ) -> Show:
         guard, now = case.guard, int(self._settings.clock() * 1000)  # drawing may have taken its time
         expires = min(now + int(guard.rule.lifetime * 1000), case.token.end)
         nonce = new_id()
@@ -139,8 +148,10 @@ class Interstitials:
             lifetime=(expires - now) / 1000,
             remaining=(case.token.end - now) / 1000,
             challenge=challenge,
+            retry_after=retry_after,
             length=head.length if head else 0,
             kept=head is None or head.where is not Where.NOWHERE,
+            maybe_sent=maybe_sent,
             json=case.json,
             closing=case.closing,
         )

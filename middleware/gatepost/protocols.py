@@ -23,24 +23,25 @@ class Headers:
     :param fields: pairs of name and value.
     """
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_fields", "_named")
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
-        self._fields = tuple((name.lower(), value) for name, value in fields)
+        self._fields = tuple([(name.lower(), value) for name, value in fields])
+        self._named: dict[str, list[str]] = {}
+        for name, value in self._fields:
+            self._named.setdefault(name, []).append(value)
 
     def get(self, name: str, default: str = "") -> str:
         """The first value of the field ``name`` (given in lower case), or ``default``."""
-        for key, value in self._fields:
-            if key == name:
-                return value
-        return default
+        values = self._named.get(name)
+        return values[0] if values else default
 
     def all(self, name: str) -> list[str]:
         """Every value of the field ``name`` (given in lower case)."""
-        return [value for key, value in self._fields if key == name]
+        return [*self._named.get(name, ())]
 
     def __contains__(self, name: object) -> bool:
-        return any(key == name for key, _ in self._fields)
+        return name in self._named
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._fields)

@@ -6,11 +6,16 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_here
+from contextlib import suppress
 from typing import TypeVar
 
 import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
+
+with suppress(ImportError):
+    # anyio imports it when it is first asked for anything: some 15 ms in which the event loop would serve nobody.
+    import anyio._backends._asyncio
 
 _Result = TypeVar("_Result")
 
