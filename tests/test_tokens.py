@@ -7,7 +7,7 @@ import secrets
 import string
 from base64 import urlsafe_b64decode
 from dataclasses import replace
-from itertools import permutations
+from itertools import count, permutations
 
 import pytest
 from hypothesis import given
@@ -190,3 +190,40 @@ def test_signed_text_without_a_lineage_is_forged() -> None:
     known = TOKENS.read(FORM, TOKENS.sign(FORM, payload[:97]))
     assert known is not None
     assert not known.known
+
+
+def test_i4_ids_differ() -> None:
+    """No two ids are the same, and any bit of them is as often set as not."""
+    ids = [new_id() for _ in range(20_000)]
+    assert len(set(ids)) == len(ids)
+    assert {len(one) for one in ids} == {16}
+    for bit in range(128):
+        assert 9_300 < sum(int.from_bytes(one, "big") >> bit & 1 for one in ids) < 10_700
+
+
+@pytest.mark.parametrize("copied", ["os.getpid", "time.time_ns"])
+def test_i4_ids_of_a_copied_process_differ(monkeypatch: pytest.MonkeyPatch, copied: str) -> None:
+    """A process that was forked, or a machine that was saved and started again, makes other ids from the same state."""
+    monkeypatch.setattr("gatepost.tokens.os.getpid", lambda: 7)
+    monkeypatch.setattr("gatepost.tokens.time.time_ns", lambda: 1)
+
+    def ids() -> list[bytes]:
+        monkeypatch.setattr("gatepost.tokens._numbers", count())
+        return [new_id() for _ in range(9)]
+
+    before = ids()
+    assert ids() == before
+    monkeypatch.setattr(f"gatepost.tokens.{copied}", lambda: 8)
+    assert not set(ids()) & set(before)
+
+
+def test_ids_of_another_process_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever knows the process, the time and the number of an id still cannot tell it without the key."""
+    monkeypatch.setattr("gatepost.tokens.os.getpid", lambda: 7)
+    monkeypatch.setattr("gatepost.tokens.time.time_ns", lambda: 1)
+    found = set()
+    for key in (bytes(32), secrets.token_bytes(32)):
+        monkeypatch.setattr("gatepost.tokens._id_key", key)
+        monkeypatch.setattr("gatepost.tokens._numbers", count())
+        found.add(new_id())
+    assert len(found) == 2
