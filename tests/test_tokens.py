@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import string
+import subprocess
+import sys
 from base64 import urlsafe_b64decode
 from dataclasses import replace
 from itertools import count, permutations
@@ -201,25 +203,38 @@ def test_i4_ids_differ() -> None:
         assert 9_300 < sum(int.from_bytes(one, "big") >> bit & 1 for one in ids) < 10_700
 
 
-@pytest.mark.parametrize("copied", ["os.getpid", "time.time_ns"])
-def test_i4_ids_of_a_copied_process_differ(monkeypatch: pytest.MonkeyPatch, copied: str) -> None:
-    """A process that was forked, or a machine that was saved and started again, makes other ids from the same state."""
-    monkeypatch.setattr("gatepost.tokens.os.getpid", lambda: 7)
-    monkeypatch.setattr("gatepost.tokens.time.time_ns", lambda: 1)
+def test_i4_ids_of_a_copied_process_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that was saved and is started again makes other ids from the same state, since time has passed."""
 
     def ids() -> list[bytes]:
         monkeypatch.setattr("gatepost.tokens._numbers", count())
         return [new_id() for _ in range(9)]
 
+    monkeypatch.setattr("gatepost.tokens.time.time_ns", lambda: 1)
     before = ids()
     assert ids() == before
-    monkeypatch.setattr(f"gatepost.tokens.{copied}", lambda: 8)
+    monkeypatch.setattr("gatepost.tokens.time.time_ns", lambda: 2)
     assert not set(ids()) & set(before)
 
 
+def test_i4_ids_of_a_forked_process_differ() -> None:
+    """Two processes that were forked from one another make other ids at the same number and time."""
+    program = """
+import os, sys, time
+from gatepost.tokens import new_id
+time.time_ns = lambda: 1
+child = os.fork()
+os.write(1, new_id().hex().encode() + b"\\n")
+if child:
+    os.waitpid(child, 0)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)  # noqa: S603 - our own
+    found = run.stdout.split()
+    assert len(found) == len(set(found)) == 2
+
+
 def test_ids_of_another_process_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever knows the process, the time and the number of an id still cannot tell it without the key."""
-    monkeypatch.setattr("gatepost.tokens.os.getpid", lambda: 7)
+    """Whoever knows the time and the number of an id still cannot tell it without the key."""
     monkeypatch.setattr("gatepost.tokens.time.time_ns", lambda: 1)
     found = set()
     for key in (bytes(32), secrets.token_bytes(32)):

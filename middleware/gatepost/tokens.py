@@ -35,7 +35,7 @@ _LINEAGE = struct.Struct(">B16s32s16s16sQQ")
 # nonce, kind digest, rule digest, method digest, level, flags, issued, expires, waiting since, MAC
 _DETAILS = struct.Struct(">16s8s8s8sBBQQQ16s")
 _NO_CARRY = bytes(32)
-_ID = struct.Struct(">QQQ")
+_ID = struct.Struct(">QQ")
 _COUNTED = 1
 
 _id_key = secrets.token_bytes(32)
@@ -93,10 +93,19 @@ def new_id() -> bytes:
 
     They are a keyed hash of a counter, under a key that the system has drawn for this process. Asking the system each
     time would hand the lock that threads share to whatever draws a picture, twice for every request of a flood. The
-    process and the time are for copies: of a fork, or of a machine that was saved and is started many times.
+    time is for a machine that is saved and started many times, whose processes all have one key and one counter.
     """
-    said = _ID.pack(next(_numbers), os.getpid(), time.time_ns())
+    said = _ID.pack(next(_numbers), time.time_ns())
     return hashlib.blake2b(said, key=_id_key, digest_size=16).digest()
+
+
+def _new_key() -> None:
+    global _id_key
+    _id_key = secrets.token_bytes(32)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_key)
 
 
 class Tokens:
