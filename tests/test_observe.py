@@ -199,6 +199,22 @@ def test_alerts_fire_when_they_should(alert: str, alarming: bool, tmp_path: Path
     promtool("test", "rules", path)
 
 
+def test_an_hour_is_not_for_long(tmp_path: Path) -> None:
+    """A gate that has been watched for an hour, and engaged for all of it, is not said to be engaged for long."""
+    case = {
+        "interval": "15s",
+        "input_series": [{"series": 'gatepost_engaged{job="guestbook",rule="/"}', "values": "1+0x240"}],
+        "promql_expr_test": [
+            {"expr": "count(ALERTS{alertname='GatepostEngagedForLong'})", "eval_time": "1h", "exp_samples": []}
+        ],
+    }
+    path = tmp_path / "cases.yml"
+    path.write_text(
+        json.dumps({"rule_files": [str(OBSERVE / "alerts.yml")], "evaluation_interval": "15s", "tests": [case]})
+    )
+    promtool("test", "rules", path)
+
+
 @pytest.fixture
 def scraping(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(OBSERVE))
