@@ -88,6 +88,30 @@ print(json.dumps([len(calls), "PIL" in sys.modules, threading.active_count()]))
     assert run(programme, shared=False) == [5, False, 1]
 
 
+def test_i8_first_challenge_imports_nothing_in_the_event_loop() -> None:
+    """All that the first interstitial needs is loaded when it comes: to import it then would hold up everyone else."""
+    programme = """
+import asyncio, json, sys
+from gatepost.asgi import GatepostMiddleware
+from gatepost.testing import KnownChallenge
+gate = GatepostMiddleware(
+    None, secret="0123456789abcdef" * 2, protect="/contact", mode="always", store="memory://",
+    challenge=KnownChallenge(answer="a"),
+)
+scope = {"type": "http", "method": "POST", "path": "/contact", "headers": [], "client": ("192.0.2.1", 1)}
+scope["headers"] = [(b"accept-language", b"de"), (b"content-type", b"text/plain"), (b"content-length", b"1")]
+statuses = []
+async def receive(): return {"type": "http.request", "body": b"x", "more_body": False}
+async def send(message): statuses.append(message.get("status"))
+async def main():
+    known = set(sys.modules)
+    await gate(scope, receive, send)
+    print(json.dumps([statuses[0], sorted(set(sys.modules) - known)]))
+asyncio.run(main())
+"""
+    assert run(programme, shared=False) == [429, []]
+
+
 # --- ending ---
 
 
