@@ -55,7 +55,7 @@ def test_i10_waiting_of_all_steps_adds_up(
     store.takes = lambda: elapsed.tick(takes)
     front = Front(settings(clock=clock), store, lambda _: None)
     found = []
-    with patience.budget(0.25):
+    with patience.allowance(0.25):
         for _ in range(6):
             try:
                 found.append(front.delivered(SUBMISSION, later(clock)))
@@ -172,11 +172,11 @@ def test_i13_kept_body_is_not_given_up_while_the_store_cannot_tell(
 def test_each_request_has_its_own_patience(elapsed: ManualClock) -> None:
     """What one request waited is not taken from the next, and the background has no such bound."""
     for _ in range(3):
-        with patience.budget(0.25), patience.waiting():
+        with patience.allowance(0.25), patience.waiting():
             elapsed.tick(0.2)
             assert patience.left(1.0) == 0.25
         assert not patience.spent()
-    with patience.budget(0.25):
+    with patience.allowance(0.25):
         with patience.waiting():
             elapsed.tick(0.2)
         assert patience.left(1.0) == pytest.approx(0.05)
@@ -195,7 +195,7 @@ def test_i10_file_that_is_held_is_waited_for_no_longer_than_is_left(tmp_path: Pa
     store = SqliteStore(tmp_path / "gatepost.db", settings(clock=clock, store_timeout=LONG))
     other = lock(tmp_path / "gatepost.db")
     began = time.monotonic()
-    with patience.budget(SHORT), pytest.raises(StoreError):
+    with patience.allowance(SHORT), pytest.raises(StoreError):
         store.claim(NONCE, int(clock() * 1000) + 60_000, None, 0)
     assert time.monotonic() - began < FAR
     other.close()
@@ -221,7 +221,7 @@ def test_i10_server_that_sleeps_is_waited_for_no_longer_than_is_left(
     os.kill(process, signal.SIGSTOP)
     try:
         began = time.monotonic()
-        with patience.budget(SHORT), pytest.raises(StoreError):
+        with patience.allowance(SHORT), pytest.raises(StoreError):
             store.claim(NONCE, int(clock() * 1000) + 60_000, None, 0)
         assert time.monotonic() - began < FAR
     finally:
@@ -249,7 +249,7 @@ def test_i10_both_twins_bound_a_whole_request(
     left = patience.left
 
     def noted(most: float) -> float:
-        if patience._budget.get() is not None:  # a thread of another test's gate has none
+        if patience._allowance.get() is not None:  # a thread of another test's gate has none
             waits.append(left(most))
         return left(most)
 

@@ -20,7 +20,7 @@ from .page import Page, Response
 from .protocols import Claim, Headers, Reason, Request, StoreError
 from .routes import strip_prefix
 from .settings import Options, Settings
-from .stores.patience import budget
+from .stores.patience import allowance
 from .threads import in_thread, settled
 
 #: Set in the scope of a request that was solved, so that another gate further in does not ask again.
@@ -105,7 +105,7 @@ class GatepostMiddleware:
         """
         held = [0]  # bytes of the process's buffer that this request has taken
         try:
-            with budget(self.gate.settings.store_timeout - waited):
+            with allowance(self.gate.settings.store_timeout - waited):
                 verdict = await self._run(steps, request, receive, held)
         finally:
             self.gate.buffer.shrink(held[0])

@@ -16,7 +16,7 @@ from .interstitial import Steps
 from .page import Page, Response
 from .protocols import Headers, Reason, Request, StoreError
 from .settings import Options, Settings
-from .stores.patience import budget
+from .stores.patience import allowance
 from .wsgi_body import BodyInput, peek, read_body
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class GatepostMiddleware:
         """
         held = [0]  # bytes of the process's buffer that this request has taken
         try:
-            with budget(self.gate.settings.store_timeout - waited):
+            with allowance(self.gate.settings.store_timeout - waited):
                 verdict = self._run(steps, request, held)
         finally:
             self.gate.buffer.shrink(held[0])

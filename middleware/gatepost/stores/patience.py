@@ -1,7 +1,7 @@
 """Patience: how long one request still waits for the shared store, in all of its steps together.
 
-The driver of a request opens a :func:`budget`; the front notes in it how long each call took, and the stores ask
-:func:`left` before they wait. Worker threads are given the context of their request, and so the same budget. The
+The driver of a request gives it an :func:`allowance`; the front notes in it how long each call took, and the stores ask
+:func:`left` before they wait. Worker threads are given the context of their request, and so the same allowance. The
 threads of the background have none, and wait for ``store_timeout`` each time.
 """
 
@@ -15,7 +15,7 @@ from contextvars import ContextVar
 _LEAST = 0.001  # seconds; a time-out of 0 would mean something else to sockets
 
 
-class Budget:
+class Allowance:
     """The seconds that are left of ``store_timeout``."""
 
     __slots__ = ("left",)
@@ -24,35 +24,35 @@ class Budget:
         self.left = seconds
 
 
-_budget: ContextVar[Budget | None] = ContextVar("gatepost_budget", default=None)
+_allowance: ContextVar[Allowance | None] = ContextVar("gatepost_allowance", default=None)
 
 
 @contextmanager
-def budget(seconds: float) -> Iterator[None]:
+def allowance(seconds: float) -> Iterator[None]:
     """What is done inside waits for so many seconds at most."""
-    token = _budget.set(Budget(seconds))
+    token = _allowance.set(Allowance(seconds))
     try:
         yield
     finally:
-        _budget.reset(token)
+        _allowance.reset(token)
 
 
 def left(most: float) -> float:
     """Seconds that a call may wait now: ``most``, or what is left of it for this request."""
-    mine = _budget.get()
+    mine = _allowance.get()
     return most if mine is None else max(min(most, mine.left), _LEAST)
 
 
 def spent() -> bool:
     """Whether this request has waited for as long as it may."""
-    mine = _budget.get()
+    mine = _allowance.get()
     return mine is not None and mine.left <= _LEAST
 
 
 @contextmanager
 def waiting() -> Iterator[None]:
     """What is done inside counts as waiting."""
-    mine = _budget.get()
+    mine = _allowance.get()
     if mine is None:
         yield
         return
