@@ -116,7 +116,7 @@ HAPPENINGS: dict[str, tuple[dict[str, Any], Callable[[Twin], object], list[Told]
         {"mode": "adaptive"},
         by_hand,
         [
-            ("engaged", "by others or by hand; 1 submissions in 60 s, threshold 20", "", 1, 0.0),
+            ("engaged", "by others or by hand; 1 submission in 60 s, threshold 20", "", 1, 0.0),
             ("released", "by hand", "", 0, 0.0),
         ],
     ),

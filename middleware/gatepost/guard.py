@@ -328,7 +328,8 @@ class Guard:
 
 
 def _counted(rate: float, above: Rate) -> str:
-    return f"{rate:.0f} submissions in {above.period:g} s, threshold {above.count}"
+    count = f"{rate:.0f}"
+    return f"{count} submission{'' if count == '1' else 's'} in {above.period:g} s, threshold {above.count}"
 
 
 def _looks_proxied(request: Request) -> bool:
