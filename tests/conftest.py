@@ -7,12 +7,17 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gatepost.testing import ManualClock
 from twins import TWINS, Twin, make_twin
 
 # What one test counts, or one run of all, is not to engage the rules of the next; processes of tests inherit it.
 os.environ["GATEPOST_STORE"] = "memory://"
+
+# How long an example takes, or is looked for, says something of the machine and nothing of the property.
+settings.register_profile("gatepost", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gatepost")
 
 
 @pytest.fixture(params=TWINS)
