@@ -60,7 +60,37 @@ vector = Kind(Media("image/svg+xml", b"<svg/>"))
 text = Kind(Media("text/plain", "Où ?".encode()))
 tune = Kind(Media("audio/mpeg", b"tune"))
 film = Kind(Media("video/mp4", b"film"))
+nothing_in_it = Kind(None)
+no_bytes = Kind(Media("text/plain", "Where?"))
+
+class Broken(Kind):
+    def draw(self, level, locale):
+        raise self.media
+
+lazy = Broken(KeyError("height"))
+silent = Broken(AssertionError())
+wordy = Broken(ValueError("got a letter,\\n  wanted\\n  a number"))
+leaving = Broken(SystemExit("enough"))
+full = Broken(OSError(28, "No space left on device"))
+undrawable = Kind(None)
+undrawable.draw = 7
+
+class Nameless(Kind):
+    @property
+    def name(self):
+        return self.media["name"]
+
+nameless = Nameless({})
 """
+# Modules of a site that cannot be imported, each with what is told of it.
+UNFIT = {
+    "import missing_module": "No module named 'missing_module'; unfit.py, line 1",
+    "\n\ndef kind(:": "invalid syntax (unfit.py, line 3)",
+    "kind = 1 / 0": "ZeroDivisionError: division by zero; unfit.py, line 1",
+    "from json import loads\n\nloads('')": "JSONDecodeError: Expecting value: line 1 column 1 (char 0); decoder",
+    "import sys; sys.exit('not today')": "SystemExit: not today; unfit.py, line 1",
+    "raise NotImplementedError": "NotImplementedError; unfit.py, line 1",
+}
 
 
 @pytest.fixture(name="preview")
@@ -331,6 +361,34 @@ MISTAKES = [
     (["--kind", "shop:nothing"], "kind: got 'shop:nothing', which cannot be imported ("),
     (["--kind", "shop:number"], "kind: got 'shop:number', wanted an object with the methods of a kind."),
     (["--kind", "shop:Kind"], "kind: got 'shop:Kind', wanted an object with the methods of a kind."),
+    (
+        ["--kind", "shop:undrawable"],
+        "kind: got 'shop:undrawable', which cannot draw (TypeError: 'int' object is not callable).",
+    ),
+    (
+        ["--kind", "shop:nameless"],
+        "kind: got 'shop:nameless', which cannot be imported (KeyError: 'name'; shop.py, line 42).",
+    ),
+    (["--kind", "shop:lazy"], "kind: got 'shop:lazy', which cannot draw (KeyError: 'height'; shop.py, line 29)."),
+    (["--kind", "shop:silent"], "kind: got 'shop:silent', which cannot draw (AssertionError; shop.py, line 29)."),
+    (
+        ["--kind", "shop:wordy"],
+        "kind: got 'shop:wordy', which cannot draw (ValueError: got a letter, wanted a number; shop",
+    ),
+    (["--kind", "shop:leaving"], "kind: got 'shop:leaving', which cannot draw (SystemExit: enough; shop.py, line 29)."),
+    (
+        ["--kind", "shop:full"],
+        "kind: got 'shop:full', which cannot draw (OSError: [Errno 28] No space left on device; shop",
+    ),
+    (["--kind", "shop:nothing_in_it"], "kind: got 'shop:nothing_in_it', which cannot draw ('NoneType' object has no "),
+    (
+        ["--kind", "shop:no_bytes"],
+        "kind: got 'shop:no_bytes', which cannot draw (ValueError: it has str where bytes is ",
+    ),
+    (
+        ["--kind", ".shop:text"],
+        "kind: got '.shop:text', which cannot be imported (TypeError: the 'package' argument is ",
+    ),
     (["--kind", "shop:film"], "kind: got video/mp4 from 'shop:film', wanted image, audio or text/plain."),
     (["--kind", "shop:vector"], "kind: got pictures of a format that no sheet can hold, wanted a folder as output."),
     (["--kind", "shop:narrow", "--width", "300"], "width: got 300, wanted none with the kind 'shop:narrow'."),
@@ -352,6 +410,18 @@ def test_mistakes_are_one_sentence(own: Preview, arguments: list[str], words: st
     assert (status, out, written()) == (2, "", [])
     assert err.startswith(f"gatepost: {words}")
     assert err.endswith(".\n")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("source", UNFIT)
+def test_module_that_fails_is_one_sentence(preview: Preview, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """A module that cannot be imported, for whatever reason, is told in one sentence, and where it fails."""
+    monkeypatch.delitem(sys.modules, "unfit", raising=False)
+    Path("unfit.py").write_text(source, "utf-8")
+    status, out, err = preview("--kind", "unfit:kind")
+    assert (status, out) == (2, "")
+    assert err.startswith(f"gatepost: kind: got 'unfit:kind', which cannot be imported ({UNFIT[source]}")
+    assert err.endswith(").\n")
     assert err.count("\n") == 1
 
 

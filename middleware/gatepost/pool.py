@@ -265,7 +265,7 @@ class Pool:
         kind, level, locale = task.key
         drawn: Drawn
         try:
-            drawn = _checked(self._kinds[kind].draw(level, locale))
+            drawn = checked(self._kinds[kind].draw(level, locale))
         except Exception:
             log.exception("The kind %r could not draw a challenge.", kind)
             drawn = Busy(SHORTEST_WAIT)
@@ -294,7 +294,7 @@ class Pool:
             return False
 
 
-def _checked(drawn: Challenge) -> Challenge:
+def checked(drawn: Challenge) -> Challenge:
     """A challenge that a page can show and a token can hold: what a site's own kind draws may be anything.
 
     :raises ValueError: for another one.

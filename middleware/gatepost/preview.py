@@ -7,12 +7,14 @@ import importlib
 import mimetypes
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .challenges import AudioKind, ImageKind, QuestionKind
 from .challenges._options import check_whole
+from .pool import checked
 from .protocols import Challenge, Kind, Media
 
 _MOST = 200  # challenges, so that a sheet of the largest pictures fits into memory
@@ -108,7 +110,9 @@ def _draws(options: argparse.Namespace) -> Iterator[Challenge]:
     text = given.pop("text", None)
     kind = _own(options.kind) if made is None else made(**_arguments(options.kind, given))
     while True:
-        if text is not None and isinstance(kind, ImageKind):
+        if made is None:
+            yield _drawn(kind, options)
+        elif text is not None and isinstance(kind, ImageKind):
             yield Challenge(text, kind.picture(text, options.level))
         else:
             yield kind.draw(options.level, options.locale)
@@ -136,11 +140,31 @@ def _own(place: str) -> Kind:
         sys.path.insert(0, os.getcwd())  # where the command runs, as with python -m
     try:
         kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"kind: got {place!r}, which cannot be imported ({error}).") from error
-    if not isinstance(kind, Kind) or isinstance(kind, type):
+        fits = isinstance(kind, Kind) and not isinstance(kind, type)  # which may run code of the site's own, too
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"kind: got {place!r}, which cannot be imported ({_why(error)}).") from error
+    if not fits:
         raise ValueError(f"kind: got {place!r}, wanted an object with the methods of a kind.")
-    return kind
+    return cast(Kind, kind)
+
+
+def _drawn(kind: Kind, options: argparse.Namespace) -> Challenge:
+    """A challenge of a kind of the site's own, which may fail in any way."""
+    try:
+        return checked(kind.draw(options.level, options.locale))
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"kind: got {options.kind!r}, which cannot draw ({_why(error)}).") from error
+
+
+def _why(error: BaseException) -> str:
+    """What an exception says, in one line, and which line of the site's own code it comes from."""
+    said = " ".join(str(error).split())
+    if not isinstance(error, (ImportError, AttributeError, SyntaxError)):  # which say enough by themselves
+        said = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    ours = str(Path(__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [frame for frame in frames if not frame.filename.startswith(("<", ours, importlib.__file__))]
+    return f"{said}; {Path(places[-1].filename).name}, line {places[-1].lineno}" if places else said
 
 
 # ---- what is made of it ---------------------------------------------------------------------------------------------
