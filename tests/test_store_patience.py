@@ -24,6 +24,7 @@ from twins import ANSWER, Twin, settings
 __all__ = ["redis_port"]  # the fixture
 
 LONG, SHORT, FAR = 60.0, 0.05, 20.0  # seconds: the setting, what a request has left, and what no machine is late by
+TIMEOUT = 0.25  # seconds; the front's, while the store itself has time enough for a busy machine
 
 
 @pytest.fixture
@@ -53,9 +54,9 @@ def test_i10_waiting_of_all_steps_adds_up(
     """When the steps of one request have waited for ``store_timeout`` in all, the store is not asked again."""
     store = Slow(tmp_path / "gatepost.db", settings(clock=clock))
     store.takes = lambda: elapsed.tick(takes)
-    front = Front(settings(clock=clock), store, lambda _: None)
+    front = Front(settings(clock=clock, store_timeout=TIMEOUT), store, lambda _: None)
     found = []
-    with patience.allowance(0.25):
+    with patience.allowance(TIMEOUT):
         for _ in range(6):
             try:
                 found.append(front.delivered(SUBMISSION, later(clock)))
@@ -74,7 +75,7 @@ def late(elapsed: ManualClock) -> Callable[[], None]:
     """What a store does that does not answer in time."""
 
     def wait() -> None:
-        elapsed.tick(0.25)
+        elapsed.tick(TIMEOUT)
         raise StoreBusyError("taken away by the test")
 
     return wait
@@ -83,7 +84,7 @@ def late(elapsed: ManualClock) -> Callable[[], None]:
 def test_i10_store_that_answers_others_is_not_lost(elapsed: ManualClock, tmp_path: Path, clock: ManualClock) -> None:
     """A request that waits in vain goes without; the store is lost only if nobody is answered for some time-outs."""
     store = Slow(tmp_path / "gatepost.db", settings(clock=clock))
-    front = Front(settings(clock=clock), store, lambda _: None)
+    front = Front(settings(clock=clock, store_timeout=TIMEOUT), store, lambda _: None)
     for _ in range(5):  # every other one is answered
         store.takes = late(elapsed)
         with pytest.raises(StoreBusyError):
@@ -107,7 +108,11 @@ def test_i10_store_that_can_only_be_read_is_lost(elapsed: ManualClock, tmp_path:
             late(elapsed)()
             raise AssertionError
 
-    front = Front(settings(clock=clock), Held(tmp_path / "gatepost.db", settings(clock=clock)), lambda _: None)
+    front = Front(
+        settings(clock=clock, store_timeout=TIMEOUT),
+        Held(tmp_path / "gatepost.db", settings(clock=clock)),
+        lambda _: None,
+    )
     found: list[Claim | None] = []
     for number in range(6):
         assert front.delivered(SUBMISSION, later(clock)) is Claim.NEW
@@ -128,7 +133,7 @@ def test_i13_claim_of_a_busy_store_is_withdrawn(elapsed: ManualClock, tmp_path: 
             return super().claim(*arguments, **more)
 
     store = Held(tmp_path / "gatepost.db", settings(clock=clock))
-    front = Front(settings(clock=clock), store, lambda _: None)
+    front = Front(settings(clock=clock, store_timeout=TIMEOUT), store, lambda _: None)
     store.takes = late(elapsed)
     with pytest.raises(StoreBusyError):
         front.claim(NONCE, later(clock), SUBMISSION, later(clock))
@@ -153,7 +158,7 @@ def test_i13_kept_body_is_not_given_up_while_the_store_cannot_tell(
             return super().read(submission)
 
     store = Held(tmp_path / "gatepost.db", settings(clock=clock))
-    front = Front(settings(clock=clock), store, lambda _: None)
+    front = Front(settings(clock=clock, store_timeout=TIMEOUT), store, lambda _: None)
     assert front.keep(SUBMISSION, b"body", later(clock), "")
     assert not front.holds(b"x" * 16)
     store.takes = late(elapsed)

@@ -94,6 +94,7 @@ def settings(**options: Any) -> Settings:
         "render_rate": 100_000,
         "issue_limit": "1000000/minute",
         "failure_limit": "1000000/minute",
+        "store_timeout": 20,  # that a machine is busy is not to look as if a store were; who means it says so
     }
     return Settings(**(defaults | options))
 
