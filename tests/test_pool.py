@@ -100,12 +100,14 @@ class Bench:
 
     def settle(self) -> None:
         """Wait until the thread has filled what it may fill, and has nothing more to do."""
-        before = -1
-        while before != self.kind.drawn:
-            before = self.kind.drawn
-            with self.pool._wake:
-                self.pool._wake.notify()
-            time.sleep(0.002)
+        until(self._is_settled)
+
+    def _is_settled(self) -> bool:
+        pool = self.pool
+        with pool._wake:
+            thread, wanted = pool._thread, pool._wanted()
+            waits = thread is None or not thread.is_alive() or pool._wake._waiters  # type: ignore[attr-defined]
+            return bool(waits) and not pool._orders and (wanted is None or not wanted.budget.has(wanted.paid))
 
 
 @pytest.fixture(autouse=True)
