@@ -16,6 +16,7 @@ import pytest
 
 from gatepost import Settings, Store
 from gatepost.protocols import Claim, Claims, StoreBusyError, StoreError, Sums, Terms
+from gatepost.stores.redis_scripts import UNDO
 from gatepost.stores.sqlite import SqliteStore
 from gatepost.testing import ManualClock
 from store_servers import PROGRAMS, store_server
@@ -377,6 +378,23 @@ def redis_port(request: pytest.FixtureRequest) -> Iterator[int]:
         yield server.port
 
 
+def _claim_unheard(store: Store, now: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claim :data:`SUBMISSION`, and do not hear the server's answer."""
+    import redis
+
+    store.identity()
+    run = redis.Redis.eval
+
+    def deaf(client: Any, *arguments: Any) -> Any:
+        run(client, *arguments)
+        raise redis.TimeoutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("redis.Redis.eval", deaf)
+        with pytest.raises(StoreBusyError):
+            store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE)
+
+
 class TestRedisStore(SharedContract):
     """The store of several hosts, on a real server."""
 
@@ -455,24 +473,45 @@ class TestRedisStore(SharedContract):
         self, store_of: Callable[..., Store], now: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Where the server claimed, and only its answer was lost, the next claim takes the submission's back."""
-        import redis
-
         store = store_of()
-        store.identity()
-        run = redis.Redis.eval
-
-        def deaf(client: Any, *arguments: Any) -> Any:
-            run(client, *arguments)
-            raise redis.TimeoutError
-
-        with monkeypatch.context() as patched:
-            patched.setattr("redis.Redis.eval", deaf)
-            with pytest.raises(StoreBusyError):
-                store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE)
+        _claim_unheard(store, now, monkeypatch)
         assert store.delivered(SUBMISSION, now + MINUTE) is Claim.DELIVERED
         assert store.claim(b"2" * 16, now + MINUTE, None, 0) is Claim.NEW
         assert store.delivered(SUBMISSION, now + MINUTE) is Claim.NEW
         assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.SPENT
+
+    def test_i10_exchange_takes_back_what_was_claimed_after_all(
+        self, store_of: Callable[..., Store], now: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody has to claim anything first: the background does it, since the visitor may come back elsewhere."""
+        one, other = store_of(), store_of()
+        _claim_unheard(one, now, monkeypatch)
+        assert other.delivered(SUBMISSION, now + MINUTE) is Claim.DELIVERED
+        one.exchange([_sums(0)])
+        assert other.delivered(SUBMISSION, now + MINUTE) is Claim.NEW
+
+    def test_i13_claim_holds_though_another_cannot_be_taken_back(
+        self, store_of: Callable[..., Store], now: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A claim that was made is told, or its submission would count as delivered and never be."""
+        import redis
+
+        store = store_of()
+        _claim_unheard(store, now, monkeypatch)
+        run = redis.Redis.eval
+
+        def without_undo(client: Any, script: str, *arguments: Any) -> Any:
+            if script == UNDO:
+                raise redis.TimeoutError
+            return run(client, script, *arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("redis.Redis.eval", without_undo)
+            assert store.claim(b"2" * 16, now + MINUTE, b"another.........", now + MINUTE) is Claim.NEW
+        assert store.delivered(SUBMISSION, now + MINUTE) is Claim.DELIVERED
+        store.exchange([_sums(0)])
+        assert store.delivered(SUBMISSION, now + MINUTE) is Claim.NEW
+        assert store.delivered(b"another.........", now + MINUTE) is Claim.DELIVERED
 
     @pytest.mark.parametrize("step", [-3_600_000, 3_600_000])
     def test_i10_server_whose_clock_was_set_is_not_late(

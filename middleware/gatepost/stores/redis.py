@@ -156,7 +156,8 @@ class RedisStore:
             if submission is not None:
                 self._doubtful.append((submission, tag))
             raise
-        self._undo()
+        with contextlib.suppress(StoreError):  # this claim is made all the same, and the others are tried again
+            self._undo()
         return (Claim.NEW, Claim.SPENT, Claim.DELIVERED, Claim.RESTARTED)[result]
 
     def _in_time(self, keys: Sequence[bytes], values: Sequence[Any]) -> int:
@@ -246,6 +247,7 @@ class RedisStore:
 
     def exchange(self, sums: Sequence[Sums]) -> list[Totals]:
         """See :meth:`gatepost.Store.exchange`."""
+        self._undo()  # here, too: who was asked to try again may do so at another process before this one claims again
         now = self._settings.clock()
         return self._run(lambda client: exchange_sums(client, self._key, sums, now)) if sums else []
 
