@@ -28,7 +28,7 @@ from playwright.sync_api import Browser, BrowserContext, Frame, Page, Response, 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-PATIENCE = 10.0  # seconds that anything may take before a test gives up
+PATIENCE = 60.0  # seconds that anything may take before a test gives up; only a failing one waits that long
 
 _ARGUMENTS = (
     "--no-sandbox",

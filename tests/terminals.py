@@ -67,7 +67,7 @@ class Terminal:
 
         :raises TimeoutError: if they do not come.
         """
-        deadline = time.monotonic() + 3 * PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while words not in self.text:
             ready, _, _ = select.select([self._ours], [], [], max(0, deadline - time.monotonic()))
             if not ready:

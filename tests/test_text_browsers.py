@@ -214,7 +214,7 @@ def test_page_reads_well(state: State, browser: TextBrowser, tmp_path: Path) -> 
 
 def _run(command: list[str], home: Path) -> str:
     done = subprocess.run(  # noqa: S603 - our own words
-        command, env=environment(home), capture_output=True, check=True, timeout=6 * PATIENCE, stdin=subprocess.DEVNULL
+        command, env=environment(home), capture_output=True, check=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
     )
     return " ".join(done.stdout.decode().split())
 
