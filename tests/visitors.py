@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from fleet import Diary, Fleet, Place
 from server_clients import PAGE, PATIENCE, URLENCODED, Connection, Reply
@@ -24,6 +25,7 @@ FEW = 20  # who wait in vain before it is known that nobody is answered
 _PAUSE = 0.03  # seconds between two visits of one thread: a load, and not a test of strength
 _AGAIN = 0.5  # seconds after which a visitor presses 'Continue'
 _LARGE = 60_000  # bytes; does not fit into the page, so that the store keeps it
+_UNKEPT = b'id="unkept"'  # in a page that asks to send the form again
 
 
 @dataclass
@@ -153,14 +155,19 @@ class Load:
     def prepare(self, count: int, *, large: bool) -> None:
         """Let so many send their form now to each path, and answer only when :meth:`return_` says so.
 
-        :param large: whether the store has to keep the form.
+        :param large: whether the store has to keep the form. One that is busy may not, and then it is sent again.
         """
         for path, tally in self.tallies.items():
             for number in range(count):
                 visitor = Visitor(path, f"{self._name}-{'large' if large else 'small'}-{number}", large)
-                assert visitor.submit(self._host()).status == 429
+                wait_until(partial(self._is_kept, visitor), f"the form of {visitor.name} is kept")
                 tally.visitors.append(visitor)
                 self._patient.append(visitor)
+
+    def _is_kept(self, visitor: Visitor) -> bool:
+        reply = visitor.submit(self._host())
+        assert reply.status == 429
+        return _UNKEPT not in reply.body
 
     def return_(self) -> None:
         """Let those answer who have waited until now."""
