@@ -19,11 +19,11 @@ from servers import wait_until
 from store_servers import store_server
 
 POSTS = 500
-ABOVE = 40  # submissions in a second
+ABOVE = 20  # submissions in a second
 VISITORS = 12  # at a time
-PACE = 0.1  # seconds between two submissions of one of them
+PACE = 0.2  # seconds between two submissions of one of them, at least: three times as many as the threshold
 INTERVAL = 0.25  # seconds, the default of sync_interval
-SLACK = 1.0  # seconds for a machine that has other things to do
+SLACK = 1.0  # seconds for a machine that has other things to do, at least
 STORES = ("auto", "sqlite", "redis")
 
 
@@ -106,12 +106,14 @@ def flood(hosts: Sequence[Fleet], path: str, sent: list[Sent], over: threading.E
     """Submissions until it is over: more than the threshold, but for each worker alone they would be too few."""
 
     def one(number: int) -> None:
-        host = hosts[number % len(hosts)]
-        while not over.wait(PACE):
+        host, taken = hosts[number % len(hosts)], 0.0
+        while not over.wait(max(0.0, PACE - taken)):
             with host.connect() as line:
                 begun = time.time()
                 reply = line.post(path, URLENCODED, b"a=b", PAGE)
-                sent.append(Sent(begun, time.time(), int(reply.get("x-pid")), reply.status == 200))
+                ended = time.time()
+            sent.append(Sent(begun, ended, int(reply.get("x-pid")), reply.status == 200))
+            taken = ended - begun
 
     with ThreadPoolExecutor(VISITORS) as threads:
         list(threads.map(one, range(VISITORS)))
@@ -144,13 +146,15 @@ def test_workers_engage_and_are_released_as_one(site: Site, store: str) -> None:
     late = sum(one.passed and one.begun > due for one in sent)
     waited = [at - max(due, min(one.begun for one in sent if one.pid == pid)) for pid, at in engaged.items()]
     print(f"{store}: {len(engaged)} engaged after {min(waited):.3f} to {max(waited):.3f} s; {late} of {len(sent)} late")
-    assert min(waited) < INTERVAL + SLACK
-    assert max(waited) < 2 * INTERVAL + SLACK
+    # A machine that is slow to answer is slow to tell, too.
+    slack = SLACK + 2 * max(one.ended - one.begun for one in sent)
+    assert min(waited) < INTERVAL + slack
+    assert max(waited) < 2 * INTERVAL + slack
     assert not any(one.passed for one in sent if one.begun > max(engaged.values()))
     wait_until(lambda: all_told("released"), "every worker is released")
     released = told("released").values()
     print(f"{store}: released within {max(released) - min(released):.3f} s")
-    assert max(released) - min(released) < 2 * INTERVAL + SLACK
+    assert max(released) - min(released) < 2 * INTERVAL + slack
     for what in ("engaged", "released"):
         assert set(Counter(line.pid for line in diary.lines(what, path)).values()) == {1}
     for host in hosts:
