@@ -469,6 +469,24 @@ class TestRedisStore(SharedContract):
         assert store.delivered(SUBMISSION, now + MINUTE) is Claim.NEW
         assert store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE) is Claim.NEW
 
+    @pytest.mark.parametrize(("late", "claimed"), [(0, True), (9_000, True), (11_000, False), (19_000, False)])
+    def test_i10_claim_that_comes_late_to_the_server_is_not_made(
+        self, store_of: Callable[..., Store], now: int, monkeypatch: pytest.MonkeyPatch, late: int, claimed: bool
+    ) -> None:
+        """The answer to what the server does has half of the time to come back, so that it is waited for."""
+        store = store_of(store_timeout=20)
+        store.identity()
+        with monkeypatch.context() as patched:
+            # The claim is sent so many milliseconds ago, and all that follows is now.
+            sent = iter([time.monotonic() * 1000 - late])
+            patched.setattr("gatepost.stores.redis._monotonic", lambda: next(sent, time.monotonic() * 1000))
+            if claimed:
+                assert store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE) is Claim.NEW
+            else:
+                with pytest.raises(StoreBusyError, match="late"):
+                    store.claim(NONCE, now + MINUTE, SUBMISSION, now + MINUTE)
+        assert store.delivered(SUBMISSION, now + MINUTE) is (Claim.DELIVERED if claimed else Claim.NEW)
+
     def test_i10_claim_that_was_made_after_all_is_taken_back(
         self, store_of: Callable[..., Store], now: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
