@@ -19,7 +19,7 @@ PAGE = ("Accept", "text/html")
 JSON = ("Accept", "application/json")
 URLENCODED = "application/x-www-form-urlencoded"
 #: For whatever has to happen in another process. Only a failing test waits that long.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass
