@@ -15,7 +15,7 @@ import pytest
 
 from gatepost import Gate, Settings
 from gatepost.meter import Meter
-from gatepost.protocols import Claim, StoreError, Totals
+from gatepost.protocols import Claim, StoreBusyError, StoreError, Totals
 from gatepost.rules import Rate
 from gatepost.stores import Front, make_store
 from gatepost.stores.ledger import Ledger
@@ -72,6 +72,22 @@ def test_i10_store_is_back_only_when_it_claims(front: Front, store: Flaky, later
     store.away = False
     assert front.recover()
     assert not front.away
+
+
+@pytest.mark.parametrize("error", [StoreError, StoreBusyError])
+def test_i10_claim_that_was_made_is_not_said_to_have_failed(
+    front: Front, store: Flaky, later: int, monkeypatch: pytest.MonkeyPatch, error: type[StoreError]
+) -> None:
+    """A store that answers a claim and then cannot tell its id has claimed: else nobody would deliver it."""
+    assert front.claim(OTHER, later, None, 0) is Claim.NEW
+
+    def identity() -> bytes:
+        raise error("taken away by the test")
+
+    monkeypatch.setattr(store, "identity", identity)
+    assert front.claim(NONCE, later, SUBMISSION, later) is Claim.NEW
+    assert not front.away
+    assert store.delivered(SUBMISSION, later) is Claim.DELIVERED
 
 
 def test_i10_claims_that_go_on_do_not_keep_the_store_away(front: Front, store: Flaky, later: int) -> None:

@@ -296,7 +296,8 @@ class Front:
                 raise StoreBusyError(f"one request waited for it for {self._settings.store_timeout:g} s")
             with waiting():
                 answer = question(store)
-                self._identity = store.identity()
+                with suppress(StoreError):  # the answer stands: what was claimed must not be said to have failed
+                    self._identity = store.identity()
         except StoreBusyError as error:
             now = time.monotonic()
             if now - self._strained.setdefault(writing, now) < _STRAIN * self._settings.store_timeout:
@@ -349,6 +350,7 @@ class Front:
             return False
         age = max(0.0, self._settings.clock() - since)
         extra = {"gatepost_event": "store-back", "gatepost_seconds": age}
-        log.warning("The store is back after %.1f s; %d claims were written to it.", age, written, extra=extra)
+        claims = "1 claim was" if written == 1 else f"{written} claims were"
+        log.warning("The store is back after %.1f s; %s written to it.", age, claims, extra=extra)
         self._lost("")
         return True
