@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ._canvas import encode
 from ._glyphs import Glyphs
-from ._styles import HARDEST, STYLES, TALLEST, Look
+from ._layout import Look
+from ._styles import HARDEST, STYLES, TALLEST
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

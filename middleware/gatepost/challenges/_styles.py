@@ -1,8 +1,9 @@
 """The families of pictures. Each is a function that draws a text in its way; a picture belongs to one of them.
 
-Several families stop readers that are made for one layout. Where letters change sides with the ground, each family
-draws them in its own way: filled, as outlines, or cut out of plates, and in other fonts. With the ground taken away,
-that is what is left for a network to learn. It does learn it: see the strength benchmark for how well.
+Where letters change sides with the ground, they come in one line, two or three, so that readers of lines do not know
+where to begin. Each family draws letters in its own way: filled, as outlines, or cut out of plates, and in other fonts.
+With the ground taken away, that is what is left for a network to learn. It does learn it: see the strength benchmark
+for how well.
 """
 
 from __future__ import annotations
@@ -10,77 +11,19 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
 from PIL import Image, ImageChops, ImageDraw
 
 from ._canvas import Canvas, blends
-from ._colours import Colour, Paints, given, mixed, one_sided
-from ._glyphs import Glyph, Glyphs
+from ._colours import Paints, given, mixed, one_sided
+from ._glyphs import Glyphs
+from ._layout import Letter, Look, Pose, arrange, sizes, split
 
 HARDEST = 4  # the last level that changes anything
 INKS = 4  # in a picture on a mid-tone
-TALLEST = 50  # of all letters at the default size, in pixels
-LOWEST = 25  # that a line of wide letters is sized down to
+TALLEST = 55  # of all letters at the default size, in pixels
+TURN = 12  # degrees, and some more at each level
 RIM = 3  # of a plate, around its letter
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a site decides about its pictures; see :class:`ImageKind`."""
-
-    width: int
-    height: int
-    length: int
-    size_shift: float
-    across: float  # the share of the free room that letters wander in
-    down: float
-    overlap: bool
-    noise: float
-    ratio: float
-    inks: tuple[Colour, ...]
-
-    @property
-    def unit(self) -> float:
-        """How much larger than the default everything is."""
-        return min(self.height / 150, self.width / 300 * min(1.0, 6.6 / self.length))
-
-
-@dataclass(slots=True)
-class Letter:
-    """A glyph on its way into the picture."""
-
-    mask: Image.Image
-    width: int
-    height: int
-    left: int = 0
-    top: int = 0
-
-
-def letter(chance: random.Random, glyph: Glyph, mask: Image.Image, height: float, turn: float) -> Letter:
-    """A glyph sized, turned and slanted."""
-    size = height / glyph.height
-    angle = math.radians(chance.uniform(-turn, turn))
-    slant, wide = chance.uniform(-0.18, 0.18), size * chance.uniform(0.85, 1.15)
-    sine, cosine = math.sin(angle), math.cos(angle)
-    # Where each corner goes: slanted first, then turned.
-    xx, xy = wide * cosine, size * (slant * cosine - sine)
-    yx, yy = wide * sine, size * (slant * sine + cosine)
-    across, down = mask.size
-    width = math.ceil(abs(xx) * across + abs(xy) * down) + 2
-    high = math.ceil(abs(yx) * across + abs(yy) * down) + 2
-    # Pillow wants to know where each pixel comes from, so this is the way back.
-    area = xx * yy - xy * yx
-    a, b, d, e = yy / area, -xy / area, -yx / area, xx / area
-    matrix = (
-        *(a, b, across / 2 - a * width / 2 - b * high / 2),
-        *(d, e, down / 2 - d * width / 2 - e * high / 2),
-    )
-    shape = mask.transform((width, high), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    box = shape.getbbox() or (0, 0, width, high)
-    shape = shape.crop(box)
-    return Letter(shape, shape.width, shape.height)
 
 
 def _letters(
@@ -89,70 +32,37 @@ def _letters(
     text: Sequence[str],
     look: Look,
     level: int,
+    margin: int,
+    parts: Sequence[int],
     *,
     tall: float,
     hollow: float,
-    lines: int = 1,
     fonts: int | None = None,
     rim: int = 0,
 ) -> list[Letter]:
     """The letters of a text, each with its own font, size, turn and filling.
 
+    :param parts: how many of them each line has.
     :param fonts: 0 for every other font, 1 for the rest; left out, all of them.
     :param rim: of the plates that letters are cut out of, in pixels; without it there are none.
     """
     faces = range(len(glyphs)) if fonts is None or len(glyphs) < 2 else range(fonts, len(glyphs), 2)
     chosen = [glyphs.get(chance.choice(faces), character) for character in text]
-    heights = [tall * look.unit * chance.uniform(1.0, 1.0 + look.size_shift) for _ in chosen]
-    # As if all were as slanted and as wide as can be; a line of wide letters gets smaller ones.
-    widths = [1.3 * height * glyph.width / glyph.height for glyph, height in zip(chosen, heights, strict=True)]
-    half = (len(chosen) + lines - 1) // lines
-    room = 0.9 * look.width - (2 * rim * half)
-    fit = min(1.0, room / max(sum(widths[:half]), sum(widths[half:]), 1.0))
-    least = LOWEST * look.unit if rim else 0.0
-    letters = [
-        letter(
-            chance,
-            glyph,
-            glyph.hollow if chance.random() < hollow else glyph.solid,
-            max(least, fit * height),
-            7 + 4 * level,
-        )
-        for glyph, height in zip(chosen, heights, strict=True)
-    ]
-    return [_plate(one.mask, rim) for one in letters] if rim else letters
+    masks = [chance.choice(glyph.hollow if chance.random() < hollow else glyph.solid) for glyph in chosen]
+    poses = [Pose.any(chance, TURN + 3 * level) for _ in chosen]
+    wanted = [tall * look.unit * chance.uniform(1.0, 1.0 + look.size_shift) / glyph.height for glyph in chosen]
+    scales = sizes(poses, masks, wanted, parts, look, margin, rim)
+    letters = [pose.apply(mask, scale) for pose, mask, scale in zip(poses, masks, scales, strict=True)]
+    return [_plate(chance, one.mask, rim) for one in letters] if rim else letters
 
 
-def _plate(mask: Image.Image, rim: int) -> Letter:
-    """A letter cut out of a plate with round corners."""
+def _plate(chance: random.Random, mask: Image.Image, rim: int) -> Letter:
+    """A letter cut out of a plate: with round corners, or an oval one."""
     plate, hole = (Image.new("L", (mask.width + 2 * rim, mask.height + 2 * rim)) for _ in range(2))
-    ImageDraw.Draw(plate).rounded_rectangle((0, 0, plate.width - 1, plate.height - 1), 2 * rim, fill=255)
+    brush, edges = ImageDraw.Draw(plate), (0, 0, plate.width - 1, plate.height - 1)
+    brush.rounded_rectangle(edges, chance.choice((2, 5)) * rim, fill=255)
     hole.paste(mask, (rim, rim))
     return Letter(ImageChops.subtract(plate, hole), plate.width, plate.height)
-
-
-def _spread(chance: random.Random, letters: Sequence[Letter], look: Look, margin: int, top: int, bottom: int) -> None:
-    """Give the letters of a line their places between two heights."""
-    room = look.width - 2 * margin
-    total = sum(one.width for one in letters)
-    gap = -0.12 if look.overlap else 0.03
-    least = [gap * min(one.width, other.width) for one, other in pairwise(letters)]
-    free = room - total - sum(least)
-    if free < 0:
-        # Rounding, or a margin that takes much of a small picture.
-        least = [more + free / max(1, len(least)) for more in least]
-        free = 0.0
-    cuts = sorted(chance.random() for _ in range(len(letters)))
-    cuts = [cut * look.across for cut in cuts]
-    at, before = float(margin) + free * (1 - look.across) / 2, 0.0
-    for number, one in enumerate(letters):
-        at += free * (cuts[number] - before)
-        before = cuts[number]
-        one.left = round(at)
-        at += one.width + (least[number] if number < len(least) else 0)
-        low, high = top, max(top, bottom - one.height)
-        middle = (low + high) / 2
-        one.top = round(middle + (chance.uniform(low, high) - middle) * look.down)
 
 
 def _arc(chance: random.Random, left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:
@@ -186,8 +96,9 @@ def drift(chance: random.Random, glyphs: Glyphs, text: Sequence[str], look: Look
     canvas = Canvas(look.width, look.height)
     sway = (2.0 + 0.7 * level) * look.unit
     margin = math.ceil(sway) + 3
-    letters = _letters(chance, glyphs, text, look, level, tall=27.0, hollow=0.4)
-    _arrange(chance, letters, look, margin, 1)
+    parts = [len(text)]
+    letters = _letters(chance, glyphs, text, look, level, margin, parts, tall=27.0, hollow=0.4)
+    arrange(chance, letters, look, margin, parts)
     # Every ink is on two letters where there are letters enough, and on arcs.
     order = [number % INKS for number in range(len(letters))]
     chance.shuffle(order)
@@ -201,19 +112,19 @@ def drift(chance: random.Random, glyphs: Glyphs, text: Sequence[str], look: Look
 
 
 def patches(chance: random.Random, glyphs: Glyphs, text: Sequence[str], look: Look, level: int) -> Image.Image:
-    """One line of filled letters across slanting stripes."""
-    return _changing(chance, glyphs, text, look, level, _stripes(chance, look, level), fonts=0)
+    """Filled letters in at most two lines, across slanting stripes."""
+    return _changing(chance, glyphs, text, look, level, _stripes(chance, look, level), lines=2, fonts=0)
 
 
 def rows(chance: random.Random, glyphs: Glyphs, text: Sequence[str], look: Look, level: int) -> Image.Image:
-    """Two lines of hollow letters across blots."""
-    return _changing(chance, glyphs, text, look, level, _blots(chance, look, level), lines=2, hollow=1.0, fonts=1)
+    """Hollow letters in at most three lines, across blots."""
+    return _changing(chance, glyphs, text, look, level, _blots(chance, look, level), lines=3, hollow=1.0, fonts=1)
 
 
 def waves(chance: random.Random, glyphs: Glyphs, text: Sequence[str], look: Look, level: int) -> Image.Image:
-    """One line of letters cut out of plates, across waves."""
+    """Letters cut out of plates, in at most two lines, across waves."""
     rim = max(2, round(RIM * look.unit))
-    return _changing(chance, glyphs, text, look, level, _waves(chance, look, level), rim=rim)
+    return _changing(chance, glyphs, text, look, level, _waves(chance, look, level), lines=2, rim=rim)
 
 
 def _changing(
@@ -224,17 +135,21 @@ def _changing(
     level: int,
     ground: Image.Image,
     *,
-    lines: int = 1,
+    lines: int,
     hollow: float = 0.0,
     fonts: int | None = None,
     rim: int = 0,
 ) -> Image.Image:
-    """Letters that change sides with the ground: light on dark, dark on light."""
+    """Letters that change sides with the ground: light on dark, dark on light.
+
+    :param lines: the most that there are.
+    """
     canvas = Canvas(look.width, look.height)
     sway = (1.5 + 0.7 * level) * look.unit
     margin = math.ceil(sway) + 3
-    letters = _letters(chance, glyphs, text, look, level, tall=39.0, hollow=hollow, lines=lines, fonts=fonts, rim=rim)
-    _arrange(chance, letters, look, margin, lines)
+    parts = split(chance, len(text), look, margin, lines)
+    letters = _letters(chance, glyphs, text, look, level, margin, parts, tall=44.0, hollow=hollow, fonts=fonts, rim=rim)
+    arrange(chance, letters, look, margin, parts)
     for one in letters:
         canvas.image.paste(255, (one.left, one.top), one.mask)
     # None at the first level, unless a site asks for more.
@@ -248,15 +163,6 @@ def _changing(
     image = canvas.image.point(_FEW)
     image.putpalette(blends(paints.grounds[0], paints.inks[0], _SHADES))
     return image
-
-
-def _arrange(chance: random.Random, letters: Sequence[Letter], look: Look, margin: int, lines: int) -> None:
-    """Put the letters into one line or two."""
-    half = (len(letters) + lines - 1) // lines
-    band = (look.height - 2 * margin) / lines
-    for line in range(lines):
-        top = margin + line * band
-        _spread(chance, letters[line * half : (line + 1) * half], look, margin, round(top), round(top + band))
 
 
 def _stripes(chance: random.Random, look: Look, level: int) -> Image.Image:

@@ -38,9 +38,10 @@ another, such as ``f``, ``r``, ``t`` and ``y``, and ``h``, which is read as ``b`
 STYLES: Mapping[str, float] = {"patches": 1.0, "rows": 1.0, "waves": 1.0, "drift": 0.0}
 """The families of pictures, and how often each of them comes unless a site says otherwise.
 
-In ``patches`` (one line of letters across stripes), ``rows`` (two lines across blots) and ``waves`` (one line across
-waves) letters and ground change places: light on dark, dark on light. ``drift`` is one line of letters in light and
-dark inks, filled or hollow, on a mid-tone: the gentlest to people, and to machines.
+In ``patches`` (filled letters across stripes), ``rows`` (outlines across blots) and ``waves`` (letters cut out of
+plates, across waves) letters and ground change places: light on dark, dark on light. Where the picture is high enough,
+letters come in one line or two, in ``rows`` also in three, which lean or are bowed. ``drift`` is one line of letters in
+light and dark inks, filled or hollow, on a mid-tone: the gentlest to people, and to machines.
 """
 
 
@@ -63,7 +64,8 @@ class ImageKind:
         out, the fonts that come with the package.
     :param case_sensitive: whether ``k`` and ``K`` are two answers.
     :param size_shift: how much larger than the smallest a letter can be, 0 to 0.5.
-    :param displacement: the share of the free room that letters wander in, 0 to 1, or two: sideways, and up and down.
+    :param displacement: the share of the free room that letters wander and lines lean in, 0 to 1, or two: sideways, and
+        up and down.
     :param overlap: whether letters may touch their neighbours.
     :param noise: how many arcs there are, 0 (none) to 5, where 1 is what the level says.
     :param contrast: the lowest contrast of ink and ground: ``standard`` (3:1), ``enhanced`` (4.5:1), or a ratio to 7.
@@ -166,7 +168,7 @@ class ImageKind:
     def _painter(self) -> Painter:
         # Here and not at the top, so that a gate in calm traffic never loads Pillow.
         from ._drawing import Painter
-        from ._styles import Look
+        from ._layout import Look
 
         look = Look(
             **self._free,

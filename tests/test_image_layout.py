@@ -1,0 +1,122 @@
+"""Where the image challenge puts letters: lines that stay apart, letters that are large enough and inside."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from itertools import accumulate, pairwise, product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatepost.challenges import _styles
+from gatepost.challenges._glyphs import Glyphs
+from gatepost.challenges._layout import GAP, STEEPEST, Letter, Look, arrange, split
+from gatepost.challenges.image import CHARACTERS
+
+FONTS = sorted(Path(str(resources.files("gatepost.fonts"))).glob("*.[to]tf"))
+LOOK = Look(
+    width=300, height=150, length=6, size_shift=0.25, across=1.0, down=1.0, overlap=False, noise=1.0, ratio=3.0, inks=()
+)
+GLYPHS = Glyphs(FONTS, CHARACTERS, 110)
+MARGIN = 6
+
+texts = st.lists(st.sampled_from(CHARACTERS), min_size=1, max_size=6)
+seeds = st.integers(0, 10**6)
+rims = st.sampled_from([0, _styles.RIM])
+
+
+def laid_out(seed: int, text: Sequence[str], look: Look, level: int, rim: int, most: int) -> list[list[Letter]]:
+    """The letters of a text in their places, line by line."""
+    chance = random.Random(seed)  # noqa: S311 - looks only
+    parts = split(chance, len(text), look, MARGIN, most)
+    letters = _styles._letters(chance, GLYPHS, text, look, level, MARGIN, parts, tall=44.0, hollow=0.4, rim=rim)
+    arrange(chance, letters, look, MARGIN, parts)
+    return [letters[end - part : end] for part, end in zip(parts, accumulate(parts), strict=True)]
+
+
+@given(
+    seed=seeds, text=texts, level=st.integers(1, 4), rim=rims, overlap=st.booleans(), shift=st.sampled_from([0, 0.5])
+)
+def test_letters_are_large_enough_and_inside(
+    seed: int, text: list[str], level: int, rim: int, overlap: bool, shift: float
+) -> None:
+    """No letter is less than 24 pixels high or touches the border, and those of a line come from left to right."""
+    look = replace(LOOK, overlap=overlap, size_shift=shift)
+    for line in laid_out(seed, text, look, level, rim, 2 if rim else 3):
+        for letter in line:
+            assert letter.height - 2 * rim >= 24
+            assert letter.left >= MARGIN
+            assert letter.left + letter.width <= look.width - MARGIN
+            assert letter.top >= MARGIN
+            assert letter.top + letter.height <= look.height - MARGIN + 1
+        middles = [letter.left + letter.width / 2 for letter in line]
+        assert middles == sorted(middles)
+
+
+@given(seed=seeds, text=st.lists(st.sampled_from(CHARACTERS), min_size=4, max_size=6), rim=rims)
+def test_lines_stand_apart(seed: int, text: list[str], rim: int) -> None:
+    """A letter leaves a gap to those above it, less by what lines lean between the two."""
+    for above, below in pairwise(laid_out(seed, text, LOOK, 1, rim, 3)):
+        for upper, lower in product(above, below):
+            beside = abs(upper.left + upper.width / 2 - lower.left - lower.width / 2)
+            lean = beside * math.tan(math.radians(STEEPEST + 1))
+            assert lower.top - upper.top - upper.height >= GAP - 2 - lean
+
+
+@given(seed=seeds, text=st.lists(st.sampled_from(CHARACTERS), min_size=2, max_size=6), rim=rims)
+def test_letters_of_a_line_stay_together(seed: int, text: list[str], rim: int) -> None:
+    """Between two neighbours of a line there is less room than three letters take."""
+    for line in laid_out(seed, text, LOOK, 1, rim, 3):
+        widest = max(letter.width for letter in line)
+        for one, other in pairwise(line):
+            assert other.left - one.left - one.width <= 3 * widest
+
+
+@pytest.mark.parametrize(
+    ("count", "height", "most", "wanted"),
+    [
+        (1, 150, 3, {(1,)}),
+        (3, 150, 3, {(3,), (1, 2), (2, 1)}),
+        (4, 150, 3, {(4,), (2, 2)}),
+        (6, 150, 3, {(6,), (2, 4), (3, 3), (4, 2), (2, 2, 2)}),
+        (6, 150, 2, {(6,), (2, 4), (3, 3), (4, 2)}),
+        (6, 150, 1, {(6,)}),
+        (6, 100, 3, {(6,), (2, 4), (3, 3), (4, 2)}),
+        (6, 99, 3, {(6,)}),
+    ],
+)
+def test_lines_are_as_many_as_there_is_room_for(
+    count: int, height: int, most: int, wanted: set[tuple[int, ...]]
+) -> None:
+    """Letters are split at random, with two in a line at least where there are enough, and no line is too low."""
+    look = replace(LOOK, height=height)
+    chance = random.Random(1)  # noqa: S311 - looks only
+    assert {tuple(split(chance, count, look, MARGIN, most)) for _ in range(200)} == wanted
+
+
+@given(
+    seed=seeds,
+    size=st.sampled_from([(300, 100), (204, 500), (1000, 100), (408, 150), (750, 250)]),
+    length=st.integers(3, 12),
+    level=st.integers(1, 4),
+    across=st.sampled_from([0.0, 1.0]),
+    down=st.sampled_from([0.0, 1.0]),
+)
+def test_letters_are_inside_whatever_the_options(
+    seed: int, size: tuple[int, int], length: int, level: int, across: float, down: float
+) -> None:
+    """In no size and with no displacement a letter leaves the picture, and without displacement lines are level."""
+    length = min(length, size[0] // 34)
+    look = replace(LOOK, width=size[0], height=size[1], length=length, across=across, down=down)
+    text = (CHARACTERS * 2)[seed % len(CHARACTERS) :][:length]
+    for line in laid_out(seed, text, look, level, 0, 3):
+        assert all(letter.left >= 0 and letter.left + letter.width <= look.width for letter in line)
+        assert all(letter.top >= 0 and letter.top + letter.height <= look.height for letter in line)
+        middles = [letter.top + letter.height / 2 for letter in line]
+        assert down or max(middles) - min(middles) <= 1
