@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from benchmarks.strength import pictures, results
 from benchmarks.strength.contenders import Contender, Sample, ours
+from benchmarks.strength.lines import reading_order
 from benchmarks.strength.pictures import drawing, kept
 from benchmarks.strength.report import markdown
 from benchmarks.strength.results import Result, Results
@@ -95,3 +96,21 @@ def test_the_tables(tmp_path: Path) -> None:
     assert "| a reader | - | 50.0 % (25.0 to 75.0) |" in lines
     assert "| a network | 50.0 % (rows 25, waves 75) | - |" in lines
     assert "| counted, 300x150 | 1,234 | 4,321 | - | - |" in lines
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(50, 75)],
+        [(30, 60), (80, 90), (130, 75), (180, 70), (230, 80), (270, 60)],
+        [(40, 30), (90, 40), (140, 50), (60, 85), (110, 95), (160, 105)],
+        [(200, 50), (250, 40), (40, 130), (90, 120), (140, 110), (190, 100)],
+        [(40, 25), (90, 25), (200, 75), (250, 75), (100, 125), (150, 125)],
+    ],
+)
+def test_lines_are_found_from_where_letters_are(points: list[tuple[float, float]]) -> None:
+    """One line that wanders, two that lean and three that begin at different places are read in order."""
+    for shuffled in (points, points[::-1], points[1::2] + points[::2]):
+        assert [shuffled[number] for number in reading_order(shuffled)] == points
+        doubled = [(2 * x, 2 * y) for x, y in shuffled]
+        assert reading_order(doubled, 600) == reading_order(shuffled)

@@ -277,7 +277,7 @@ def guess(contender: Contender, samples: Sequence[Sample], find: Callable[[Sampl
             if len(chosen) < len(sample.answer) and not any(_overlap(one.box, other.box) for other in chosen):
                 chosen.append(one)
         by_box = {one.box: one.character for one in chosen}
-        texts.append("".join(by_box[box] for box in in_order(list(by_box), sample.family == "rows")))
+        texts.append("".join(by_box[box] for box in in_order(list(by_box), sample, contender.size[0])))
     return texts
 
 

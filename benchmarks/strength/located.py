@@ -11,6 +11,8 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -19,10 +21,11 @@ from torch import nn
 from torch.nn import functional
 
 from gatepost.challenges import _styles
-from gatepost.challenges._styles import Letter
+from gatepost.challenges._layout import Letter, arrange
 
 from .attacks import layers
 from .contenders import Contender, Sample, ours
+from .lines import reading_order
 
 CELL = 8  # pixels of the grid that letters are looked for in
 BATCH = 16
@@ -30,23 +33,20 @@ NOTHING, UNSURE = 0, -1
 
 
 @contextmanager
-def _watched() -> Iterator[list[list[tuple[float, float]]]]:
+def watched() -> Iterator[list[list[tuple[float, float]]]]:
     """While it lasts, the middles of all letters drawn, picture by picture."""
     seen: list[list[tuple[float, float]]] = []
-    arrange = _styles._arrange
 
-    def watching(chance: random.Random, letters: Sequence[Letter], *rest: object) -> None:
-        arrange(chance, letters, *rest)  # type: ignore[arg-type]
+    def watching(chance: random.Random, letters: Sequence[Letter], *rest: Any) -> None:
+        arrange(chance, letters, *rest)
         seen.append([(one.left + one.width / 2, one.top + one.height / 2) for one in letters])
 
-    _styles._arrange = watching  # type: ignore[assignment]
-    try:
+    with mock.patch.object(_styles, "arrange", watching):
         yield seen
-    finally:
-        _styles._arrange = arrange
 
 
-def _network(classes: int) -> nn.Sequential:
+def grid(classes: int) -> nn.Sequential:
+    """A network that says for each cell of a picture how likely it is nothing, or each letter."""
     steps = [(3, 24, 5, 2), (24, 48, 3, 2), (48, 96, 3, 2), (96, 128, 3, 1), (128, 160, 3, 1)]
     parts: list[nn.Module] = []
     for inward, outward, kernel, stride in steps:
@@ -76,14 +76,22 @@ def _targets(
     return wanted
 
 
+def missed(scores: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The loss of cells: on average over those that are letters, and over those that are nothing."""
+    loss = functional.cross_entropy(scores.clamp(-30, 30), wanted.clamp(min=0), reduction="none")
+    letters = (loss * (wanted > 0)).sum() / (wanted > 0).sum()
+    nothing = (loss * (wanted == NOTHING)).sum() / (wanted == NOTHING).sum()
+    return letters + nothing
+
+
 def train(contender: Contender, seconds: float, seed: int) -> nn.Sequential:
     """A network that has drawn and learned for so many CPU seconds; drawing does not count."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    network = _network(len(contender.alphabet))
+    network = grid(len(contender.alphabet))
     descent = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
     spent, steps = 0.0, 0
-    with _watched() as seen:
+    with watched() as seen:
         while spent < seconds:
             seen.clear()
             samples = contender.make(BATCH)
@@ -94,18 +102,15 @@ def train(contender: Contender, seconds: float, seed: int) -> nn.Sequential:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 scores = network(_inputs(samples)).float()
             wanted = _targets(samples, seen, contender.alphabet, (scores.shape[2], scores.shape[3]))
-            loss = functional.cross_entropy(scores.clamp(-30, 30), wanted.clamp(min=0), reduction="none")
-            letters = (loss * (wanted > 0)).sum() / (wanted > 0).sum()
-            nothing = (loss * (wanted == NOTHING)).sum() / (wanted == NOTHING).sum()
-            total = letters + nothing
+            loss = missed(scores, wanted)
             descent.zero_grad()
-            total.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             descent.step()
             steps += 1
             spent += time.process_time() - begin
             if steps % 200 == 0:
-                print(f"    {spent:.0f} s, {steps * BATCH} pictures, letters {letters.item():.2f}", flush=True)
+                print(f"    {spent:.0f} s, {steps * BATCH} pictures, loss {loss.item():.2f}", flush=True)
     return network.eval()
 
 
@@ -117,11 +122,12 @@ def read(network: nn.Sequential, samples: Sequence[Sample], alphabet: str) -> li
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             likely = network(_inputs(some)).float().softmax(1).numpy()
         for sample, cells in zip(some, likely, strict=True):
-            texts.append(_text(cells, alphabet, len(sample.answer), sample.family == "rows"))
+            texts.append(spelled(cells, alphabet, len(sample.answer)))
     return texts
 
 
-def _text(cells: NDArray[np.float32], alphabet: str, length: int, two: bool) -> str:
+def spelled(cells: NDArray[np.float32], alphabet: str, length: int) -> str:
+    """The surest letters that are not next to each other, in order of reading; cells are those of a picture of ours."""
     # A letter's likelihood spreads over neighbouring cells.
     sure = functional.avg_pool2d(torch.from_numpy(1 - cells[NOTHING])[None], 3, 1, 1)[0].numpy().copy()
     found: list[tuple[int, int, str]] = []
@@ -130,12 +136,9 @@ def _text(cells: NDArray[np.float32], alphabet: str, length: int, two: bool) -> 
         around = cells[1:, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].sum((1, 2))
         found.append((int(row), int(column), alphabet[int(around.argmax())]))
         sure[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = -1
-    if two:
-        rows = sorted(found)
-        half = (length + 1) // 2
-        found = [*sorted(rows[:half], key=lambda one: one[1]), *sorted(rows[half:], key=lambda one: one[1])]
-    else:
-        found.sort(key=lambda one: one[1])
+    high, wide = sure.shape
+    places = [((column + 0.5) * 300 / wide, (row + 0.5) * 150 / high) for row, column, _ in found]
+    found = [found[number] for number in reading_order(places)]
     return "".join(character for _, _, character in found)
 
 

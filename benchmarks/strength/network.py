@@ -3,8 +3,7 @@
 It is what a good adversary with an afternoon would write: 0.6 million parameters, bfloat16, augmentation, one core.
 A second loss says in the beginning roughly where letters are, columns keep the height at which something was found, and
 the ground is taken away first; of BotBlock it learns nothing in two minutes without the last of these.
-It is told the family of each picture, in training and in reading (finding that out is easy), and so reads two lines as
-two lines.
+It reads columns from left to right, so of letters in several lines it makes something only by chance.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -29,7 +28,6 @@ from .contenders import Sample
 Size = tuple[int, int]
 BATCH = 32
 RATE = 2e-3
-TWO_LINES = ("rows",)
 WIDE = 240  # from which width on a picture is halved once more
 
 
@@ -53,22 +51,15 @@ class View:
         return f"{self.form} {self.size[0]}x{self.size[1]}"
 
     def see(self, sample: Sample) -> Grey:
-        """A sample as the network gets it: two lines are laid end to end, so it is twice as wide then."""
+        """A sample as the network gets it."""
         image = Image.fromarray(INPUTS[self.form](sample.content))
         if image.size != self.size:
             image = image.resize(self.size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-        if sample.family not in TWO_LINES:
-            return np.asarray(image)
-        width, height = self.size
-        part = round(0.56 * height)
-        line = Image.new("RGB", (2 * width, height))
-        line.paste(image.crop((0, 0, width, part)), (0, (height - part) // 2))
-        line.paste(image.crop((0, height - part, width, height)), (width, (height - part) // 2))
-        return np.asarray(line)
+        return np.asarray(image)
 
 
 class Reader(nn.Module):
-    """Pictures in, for each of some 40 columns (80 for two lines) the likelihood of each character out."""
+    """Pictures in, for each of some 40 columns the likelihood of each character out."""
 
     def __init__(self, classes: int, size: Size) -> None:
         super().__init__()
@@ -107,29 +98,20 @@ def _line(inward: int, outward: int, kernel: int) -> nn.Module:
 
 
 class Pictures:
-    """Samples as a network wants them: all that have one line, and all that have two."""
+    """Samples as a network wants them."""
 
     def __init__(self, samples: Sequence[Sample], view: View, alphabet: str) -> None:
         self.view = view
         self.answers = [[1 + alphabet.index(character) for character in sample.answer] for sample in samples]
-        self.groups = [
-            [n for n, sample in enumerate(samples) if (sample.family in TWO_LINES) is two] for two in (False, True)
-        ]
-        self._place = {number: place for group in self.groups for place, number in enumerate(group)}
-        self._seen = [_stacked([view.see(samples[n]) for n in group]) for group in self.groups]
+        self._seen = np.stack([view.see(sample) for sample in samples])
 
     def __len__(self) -> int:
         return len(self.answers)
 
-    def batch(self, numbers: Sequence[int], two: bool) -> torch.Tensor:
-        """Some of one group."""
-        chosen = self._seen[two][[self._place[number] for number in numbers]]
-        scaled = torch.from_numpy(chosen).permute(0, 3, 1, 2).float().div_(127.5)
+    def batch(self, numbers: Sequence[int]) -> torch.Tensor:
+        """Some of them."""
+        scaled = torch.from_numpy(self._seen[list(numbers)]).permute(0, 3, 1, 2).float().div_(127.5)
         return scaled.contiguous(memory_format=torch.channels_last)
-
-
-def _stacked(seen: Sequence[Grey]) -> Grey:
-    return np.stack(seen) if seen else np.zeros((0, 1, 1, 3), np.uint8)
 
 
 def _varied(pictures: torch.Tensor, chance: random.Random, coloured: bool) -> torch.Tensor:
@@ -156,21 +138,15 @@ def _rough(scores: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(likely.logsumexp(0).flatten(0, 1), wanted.flatten() - 1)
 
 
-class _Queue:
-    """Numbers of pictures in random order, a batch of one layout at a time."""
-
-    def __init__(self, pictures: Pictures, chance: random.Random) -> None:
-        self._groups, self._chance = pictures.groups, chance
-        self._share = len(pictures.groups[True]) / len(pictures)
-        self._left: list[list[int]] = [[], []]
-
-    def next(self) -> tuple[list[int], bool]:
-        two = self._chance.random() < self._share
-        if len(self._left[two]) < BATCH:
-            self._left[two] = self._groups[two] * (1 + BATCH // len(self._groups[two]))
-            self._chance.shuffle(self._left[two])
-        chosen, self._left[two] = self._left[two][:BATCH], self._left[two][BATCH:]
-        return chosen, two
+def shuffled(count: int, chance: random.Random) -> Iterator[list[int]]:
+    """Batches of numbers of pictures in random order, without end."""
+    left: list[int] = []
+    while True:
+        if len(left) < BATCH:
+            left = [*range(count)] * (1 + BATCH // count)
+            chance.shuffle(left)
+        yield left[:BATCH]
+        left = left[BATCH:]
 
 
 def rate(share: float) -> float:
@@ -186,14 +162,14 @@ def train(pictures: Pictures, classes: int, seconds: float, seed: int) -> Reader
     chance = random.Random(seed)  # noqa: S311 - nothing secret
     reader = Reader(classes, pictures.view.size)
     descent = torch.optim.AdamW(reader.parameters(), lr=RATE, weight_decay=0.01)
-    queue, steps, begin = _Queue(pictures, chance), 0, time.process_time()
+    queue, steps, begin = shuffled(len(pictures), chance), 0, time.process_time()
     while (spent := time.process_time() - begin) < seconds:
         share = spent / seconds
         for group in descent.param_groups:
             group["lr"] = RATE * rate(share)
-        numbers, two = queue.next()
+        numbers = next(queue)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            scores = reader(_varied(pictures.batch(numbers, two), chance, pictures.view.form != "layers"))
+            scores = reader(_varied(pictures.batch(numbers), chance, pictures.view.form != "layers"))
         loss = _loss(scores, [pictures.answers[number] for number in numbers], 1 - 2 * share)
         descent.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -220,15 +196,13 @@ def _loss(scores: torch.Tensor, wanted: Sequence[Sequence[int]], guided: float) 
 
 def read(reader: Reader, pictures: Pictures, alphabet: str) -> list[str]:
     """What the reader makes of each picture."""
-    texts = [""] * len(pictures)
-    for two in (False, True):
-        numbers = pictures.groups[two]
-        for begin in range(0, len(numbers), 100):
-            some = numbers[begin : begin + 100]
-            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-                scores = reader(pictures.batch(some, two))
-            for number, column in zip(some, scores.permute(1, 0, 2).numpy(), strict=True):
-                texts[number] = _decoded(column, alphabet, len(pictures.answers[number]))
+    texts = []
+    for begin in range(0, len(pictures), 100):
+        some = range(begin, min(begin + 100, len(pictures)))
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            scores = reader(pictures.batch(some))
+        for number, column in zip(some, scores.permute(1, 0, 2).numpy(), strict=True):
+            texts.append(_decoded(column, alphabet, len(pictures.answers[number])))
     return texts
 
 

@@ -22,7 +22,7 @@ CACHE = Path(__file__).resolve().parents[2] / ".strength"
 def drawing() -> str:
     """A fingerprint of what draws our pictures: those of another version must not be mixed with today's."""
     digest = hashlib.sha256(repr((CHARACTERS, dict(STYLES))).encode())
-    for name in ("_canvas", "_colours", "_drawing", "_glyphs", "_styles"):
+    for name in ("_canvas", "_colours", "_drawing", "_glyphs", "_layout", "_styles"):
         digest.update((resources.files("gatepost.challenges") / f"{name}.py").read_bytes())
     return digest.hexdigest()[:12]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from .contenders import Contender, Sample
+from .lines import reading_order
 
 Box = tuple[int, int, int, int]
 
@@ -64,7 +65,7 @@ def ddddocr(samples: Sequence[Sample], crops: bool) -> list[str]:
             continue
         image = Image.open(BytesIO(sample.content)).convert("RGB")
         text = ""
-        for box in in_order(find(_png(image)), sample.family == "rows"):
+        for box in in_order(find(_png(image)), sample, image.width):
             text += read(_png(image.crop(_wider(box)))).lower()[:1]
         texts.append(text)
     return texts
@@ -83,10 +84,11 @@ def _ddddocr() -> tuple[Callable[[bytes], str], Callable[[bytes], list[Box]]]:
     return _loaded[0]
 
 
-def in_order(boxes: Sequence[Box], two: bool) -> list[Box]:
-    """Boxes from left to right, and the upper line first where there are two."""
-    middle = sum(box[1] + box[3] for box in boxes) / max(1, 2 * len(boxes))
-    return sorted(boxes, key=lambda box: (two and (box[1] + box[3]) / 2 > middle, box[0] + box[2]))
+def in_order(boxes: Sequence[Box], sample: Sample, wide: int) -> list[Box]:
+    """Boxes from left to right, and line by line if the picture is one of ours, which is so many pixels wide."""
+    places = [((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in boxes]
+    order = reading_order(places, wide) if sample.family else sorted(range(len(boxes)), key=places.__getitem__)
+    return [boxes[number] for number in order]
 
 
 def _wider(box: Box) -> Box:

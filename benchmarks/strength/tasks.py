@@ -114,7 +114,10 @@ def tasks(contenders: Sequence[Contender], extent: Extent) -> Iterator[Task]:
         for number, count in enumerate((extent.many, FEW)):
             for contender in main:
                 # What is best for each comes first; the other views only to show that.
-                for view in _views(contender, extent.views)[: 1 if number else None]:
+                views = _views(contender, extent.views)
+                if contender.own:
+                    yield _counted(contender, views[0], count, extent, seed)
+                for view in views[: 1 if number else None]:
                     yield _learned(contender, view, count, extent, seed)
         if seed == extent.seeds[0]:
             yield from _transferred(families, extent, seed)
@@ -141,14 +144,37 @@ def _learned(contender: Contender, view: str, count: int, extent: Extent, seed: 
     return Task(str(count), contender, f"network, {count:,} labelled, {view}{_within(extent.seconds)}", seed, measure)
 
 
+def _counted(contender: Contender, view: str, count: int, extent: Extent, seed: int) -> Task:
+    """What the network that finds out by itself where letters are reads."""
+
+    def measure() -> Measured:
+        from . import counted, network
+
+        learned, unseen = kept(contender, count, "learn"), kept(contender, HELD, "held")
+        seen = network.View(*_view(contender, view))
+        pictures = network.Pictures(learned, seen, contender.alphabet)
+        trained = counted.train(contender, pictures, learned, extent.seconds, seed)
+        return scored(
+            unseen, counted.read(trained, network.Pictures(unseen, seen, contender.alphabet), contender.alphabet)
+        )
+
+    reading = f"network that finds letters, {count:,} labelled, {view}{_within(extent.seconds)}"
+    return Task(str(count), contender, reading, seed, measure)
+
+
+def _view(contender: Contender, view: str) -> tuple[str, tuple[int, int]]:
+    """The form and the size that a view's name stands for."""
+    form, shape = view.split()
+    size = contender.size if shape == "own" else (int(shape.split("x")[0]), int(shape.split("x")[1]))
+    return form, size
+
+
 def _trained(
     learned: Contender, read: Sequence[Contender], view: str, count: int, seconds: float, seed: int
 ) -> list[tuple[list[str], Sequence[Sample]]]:
     from . import network
 
-    form, shape = view.split()
-    size = learned.size if shape == "own" else (int(shape.split("x")[0]), int(shape.split("x")[1]))
-    seen = network.View(form, size)
+    seen = network.View(*_view(learned, view))
     pictures = network.Pictures(kept(learned, count, "learn"), seen, learned.alphabet)
     reader = network.train(pictures, len(learned.alphabet), seconds, seed)
     del pictures
