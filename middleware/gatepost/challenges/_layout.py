@@ -21,6 +21,7 @@ LINES = (1, 2, 2, 3)  # as often as they come
 CORRIDOR = 44  # pixels that a line needs at least, where there are several
 GAP = 4.0  # between two lines, at the default size
 STEEPEST = 12.0  # degrees that lines lean
+LOWEST = 25.0  # that letters are drawn, at the default size, to make room for the others of their line
 APART = 0.5  # of a letter's width: the most between two of a line on average
 
 
@@ -128,7 +129,9 @@ def sizes(
         boxes = [poses[n].box(*masks[n].size) for n in here]
         wide = 0.94 * (look.width - 2 * margin) - part * (2 * rim + 2)
         fit = min(1.0, wide / sum(wanted[n] * box[0] for n, box in zip(here, boxes, strict=True)))
-        found += [min(fit * wanted[n], high / box[1]) for n, box in zip(here, boxes, strict=True)]
+        # Somewhat less room between wide letters is better than letters that are too small to be read.
+        least = [LOWEST * look.unit / masks[n].height for n in here]
+        found += [min(max(fit * wanted[n], low), high / box[1]) for n, low, box in zip(here, least, boxes, strict=True)]
     return found
 
 
