@@ -82,9 +82,9 @@ def test_answers_are_made_of_the_characters(options: dict[str, Any], characters:
 
 
 def test_the_default_characters_have_no_look_alikes() -> None:
-    """At least 18 answers, of each group of look-alikes at most one, and no n, which beside an r reads as m."""
+    """At least 16 answers, of each group of look-alikes at most one, and no n, which beside an r reads as m."""
     answers = set(CHARACTERS.lower())
-    assert len(answers) >= 18
+    assert len(answers) >= 16
     assert all(sum(character in answers for character in group) <= 1 for group in LOOK_ALIKES)
     assert "n" not in answers
 
@@ -244,14 +244,15 @@ def test_i11_parent_and_child_draw_differently_after_a_fork() -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("bdefhk", "bdefhk"),
-        ("BDEFHK", "bdefhk"),
-        (" bd ef\thk\r\n", "bdefhk"),
-        ("b\u00a0d\u2003e\u200bf\ufeffh\u00adk", "bdefhk"),
-        ("b\u2060d\u3164e\ufe0ff\u034fhk", "bdefhk"),
-        ("\uff42\uff44\uff45\uff46\uff48\uff4b", "bdefhk"),
+        ("bdelhk", "bdelhk"),
+        ("BDELHK", "bdelhk"),
+        (" bd el\thk\r\n", "bdelhk"),
+        ("b\u00a0d\u2003e\u200bl\ufeffh\u00adk", "bdelhk"),
+        ("b\u2060d\u3164e\ufe0fl\u034fhk", "bdelhk"),
+        ("\uff42\uff44\uff45\uff4c\uff48\uff4b", "bdelhk"),
         ("\ud800bd", "bd"),
-        ("6aecn8z5ui", "bdeeh32sul"),
+        ("6aecn8z5i", "bdeeh32sl"),
+        ("Fp7VG", "edtyg"),
         ("o09gq", "o09gq"),
         ("", ""),
         (" \t\u200b", ""),

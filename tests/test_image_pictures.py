@@ -185,7 +185,7 @@ def test_noise_is_as_much_as_is_asked_for(style: str, monkeypatch: pytest.Monkey
 def test_a_given_text_can_be_drawn() -> None:
     """Whoever keeps answers themselves gets a picture of theirs, and a sentence if it cannot be drawn."""
     kind = ImageKind()
-    assert opened(kind.picture("bdF2").content).size == (300, 150)
+    assert opened(kind.picture("bdH2").content).size == (300, 150)
     for text in ("", "bdef!", "bbbbbbb", "v"):
         with pytest.raises(ValueError, match=r"(?s)\Atext: got .*, wanted .*\.\Z"):
             kind.picture(text)

@@ -81,7 +81,7 @@ def file_format() -> None:
 def fixed_text() -> None:
     # It makes a picture and no challenge, and no setting leads to it: a gate cannot be made to ask one thing for ever.
     kind = ImageKind()
-    assert isinstance(kind.picture("bdF2"), Media)
+    assert isinstance(kind.picture("bdH2"), Media)
     assert "picture" not in Kind.__dict__
 
 

@@ -148,7 +148,7 @@ def test_a_sheet_of_24_is_written(preview: Preview) -> None:
         (["--count", "1", "--level", "4", "--format", "jpeg", "--overlap"], (300 + 2 * GAP, 150 + 2 * GAP)),
         (["--count", "1", "--displacement", "0.5", "--noise", "2"], (300 + 2 * GAP, 150 + 2 * GAP)),
         (["--count", "1", "--displacement", "0.5", "1", "--size-shift", "0"], (300 + 2 * GAP, 150 + 2 * GAP)),
-        (["--count", "1", "--text", "bdF2", "--ink", "#000000", "#300030"], (300 + 2 * GAP, 150 + 2 * GAP)),
+        (["--count", "1", "--text", "bdH2", "--ink", "#000000", "#300030"], (300 + 2 * GAP, 150 + 2 * GAP)),
     ],
 )
 def test_a_sheet_is_as_asked_for(preview: Preview, arguments: list[str], wanted: tuple[int, int]) -> None:

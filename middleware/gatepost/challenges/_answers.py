@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-LOOK_ALIKES = ("0o", "1lij", "2z", "38", "5s", "6b", "9gq", "ad", "ce", "hn", "uv")
+LOOK_ALIKES = ("0o", "1lij", "2z", "38", "5s", "6b", "9gq", "ad", "ce", "dp", "ef", "hn", "t7", "uv", "vy")
 """What people mix up, some of it only where an arc closes a letter. If the characters have just one of a group, then
 the others of that group are taken for it: nobody fails over them, and for a machine there is nothing to gain."""
 

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CHARACTERS", "LOOK_ALIKES", "STYLES", "ImageKind"]
 
-CHARACTERS = "bdekmpswx2347BDFHLMRTY"
+CHARACTERS = "bdekmswx234BDHLMRTY"
 """The default characters: of each group of :data:`LOOK_ALIKES` one at most, and without ``n`` no two of them read as an
 ``m``. A capital is another shape of the same answer, where it has a shape of its own; thin letters that are read as one
-another, such as ``f``, ``r``, ``t`` and ``y``, and ``h``, which is read as ``b``, come as capitals only."""
+another, such as ``r``, ``t`` and ``y``, and ``h``, which is read as ``b``, come as capitals only. Where the ground
+changes within a letter, readers took ``F`` for ``E``, ``p`` for ``D`` and ``7`` for ``T`` or ``1``: there are none."""
 
 STYLES: Mapping[str, float] = {"patches": 1.0, "rows": 1.0, "waves": 1.0, "drift": 0.0}
 """The families of pictures, and how often each of them comes unless a site says otherwise.
