@@ -10,7 +10,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,11 +67,21 @@ class Terminal:
 
         :raises TimeoutError: if they do not come.
         """
+        self._wait(lambda: words in self.text, f"for {words!r}")
+
+    def wait_while(self, words: str) -> None:
+        """Wait as long as these words stand on the screen.
+
+        :raises TimeoutError: if they stay.
+        """
+        self._wait(lambda: words not in self.text, f"while there was {words!r}")
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE
-        while words not in self.text:
+        while not condition():
             ready, _, _ = select.select([self._ours], [], [], max(0, deadline - time.monotonic()))
             if not ready:
-                raise TimeoutError(f"waited for {words!r}, and there was: {self.text}")
+                raise TimeoutError(f"waited {what}, and there was: {self.text}")
             self._stream.feed(os.read(self._ours, 65536))
 
     def type(self, keys: str) -> None:

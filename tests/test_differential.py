@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gatepost import Reason, Rule, tokens
+from gatepost import Reason, Rule, flow, interstitial, permits
 from gatepost.stores import memory
 from gatepost.testing import KnownChallenge
 from twins import ANSWER, BROWSER, HOST, Fields, Reply, Twin, make_twin
@@ -208,9 +208,10 @@ def run(name: str, table_row: tuple[dict[str, Any], list[Step]], monkeypatch: py
     """Walk through the steps with one twin; what its clients and its application got, made comparable."""
     options, steps = table_row
     numbers = count(1)
-    # Nothing random is left: ids are numbers, so that both twins issue the very same tokens.
+    # Nothing random is left: ids are known, so that both twins issue the very same tokens.
+    for user in (flow, interstitial, permits):
+        monkeypatch.setattr(user, "new_id", lambda: next(numbers).to_bytes(16, "big"))
     ids = SimpleNamespace(token_bytes=lambda size: next(numbers).to_bytes(size, "big"))
-    monkeypatch.setattr(tokens, "secrets", ids)
     monkeypatch.setattr(memory, "secrets", ids)
     twin = make_twin(name, **options)
     replies: list[Reply] = []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from browsers import PATIENCE, wait_for
-from gatepost import Challenge
+from gatepost import Challenge, Media
 from gatepost.challenges import AudioKind, QuestionKind
 from gatepost.testing import KnownChallenge
 from letterbox import GATED, OPEN, QUESTIONS, RIGHT, posted
@@ -132,16 +133,30 @@ def test_i2_letter_gets_through(kind: str, browser: TextBrowser, tmp_path: Path)
     assert not [name for name in gated if name == "origin" or name.startswith("sec-fetch")]
 
 
+class Numbered(KnownChallenge):
+    """Each question is another one, so that it can be seen when the next one is there."""
+
+    def __init__(self, answer: str) -> None:
+        super().__init__(answer)
+        self._numbers = count(1)
+
+    def draw(self, level: int, locale: str) -> Challenge:
+        question = f"Question {next(self._numbers)} of many"
+        return replace(super().draw(level, locale), media=Media("text/plain", question.encode()))
+
+
 @each
 def test_another_question_keeps_the_letter(browser: TextBrowser, tmp_path: Path) -> None:
     """The button for another question is found by its keys, and nothing is lost by it."""
-    with posted("wsgi", challenge=KnownChallenge(RIGHT)) as post:
+    with posted("wsgi", challenge=Numbered(RIGHT)) as post:
         with terminal([program(browser.name), *browser.options, post.url()], tmp_path) as shown:
             browser.open(shown)
             browser.fill(shown, NAME, WISH)
             shown.wait_for(LAST)
+            (first,) = re.findall(r"Question \d+ of many", shown.text)
             browser.push(shown, 2)
-            wait_for(lambda: post.reasons.get("refreshed"))
+            shown.wait_while(first)
+            shown.wait_for("of many")
             shown.wait_for(LAST)
             browser.fill(shown, RIGHT)
             shown.wait_for("The letter has arrived")
