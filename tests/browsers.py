@@ -199,6 +199,9 @@ def form(action: str, fields: dict[str, str], **attributes: str) -> str:
 
 def press(place: Page | Frame, button: str) -> Response:
     """Press the button of this name, and wait for what comes of it."""
+    if isinstance(place, Frame) and place.parent_frame is not None:
+        # A frame of another site is another process: until it has been painted, the browser drops clicks on it.
+        place.frame_element().screenshot()
     with place.expect_navigation() as navigation:
         place.get_by_role("button", name=button, exact=True).click()
     response = navigation.value
