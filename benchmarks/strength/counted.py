@@ -18,11 +18,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from . import learning
 from .contenders import Contender, Sample
-from .located import UNSURE, grid, missed, spelled, watched
-from .network import BATCH, Pictures, rate, shuffled
+from .located import RATE, UNSURE, grid, missed, spelled, watched
+from .network import Pictures, shuffled
 
-RATE = 3e-3
 COUNTED = 10.0  # the weight of the loss of counts
 ROUGHLY = 0.2  # the share of the time after which the network's places are taken for true
 DRAWN = 1_500  # pictures that tell roughly where letters are
@@ -44,14 +44,14 @@ def _usual(contender: Contender, high: int, wide: int) -> Mapping[str, torch.Ten
         samples = contender.make(DRAWN)
     counts: dict[str, torch.Tensor] = {}
     for sample, middles in zip(samples, places, strict=True):
-        grid = counts.setdefault(sample.family, torch.full((len(middles), high, wide), 1e-3))
+        count = counts.setdefault(sample.family, torch.full((len(middles), high, wide), 1e-3))
         for number, (x, y) in enumerate(middles):
-            grid[number, min(high - 1, int(y / SIZE[1] * high)), min(wide - 1, int(x / SIZE[0] * wide))] += 1
+            count[number, min(high - 1, int(y / SIZE[1] * high)), min(wide - 1, int(x / SIZE[0] * wide))] += 1
     smooth = {
-        family: functional.avg_pool2d(functional.pad(grid[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)[:, 0]
-        for family, grid in counts.items()
+        family: functional.avg_pool2d(functional.pad(count[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)[:, 0]
+        for family, count in counts.items()
     }
-    return {family: (grid / grid.sum((1, 2), keepdim=True)).log() for family, grid in smooth.items()}
+    return {family: (share / share.sum((1, 2), keepdim=True)).log() for family, share in smooth.items()}
 
 
 def _miscounted(scores: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -98,21 +98,17 @@ def _guessed(scores: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 def train(contender: Contender, pictures: Pictures, samples: Sequence[Sample], seconds: float, seed: int) -> nn.Module:
     """A network that has learned from these for so many CPU seconds, this thread's own."""
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    torch.set_flush_denormal(True)
+    learning.begin(seed)
     chance = random.Random(seed)  # noqa: S311 - nothing secret
     network = grid(len(contender.alphabet)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.no_grad():
         high, wide = network(_varied(pictures.batch([0, 1]) - 1)).shape[2:]
     places = _usual(contender, high, wide)
     answers, usual = torch.tensor(pictures.answers), torch.stack([places[sample.family] for sample in samples])
-    descent = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
-    queue, steps, begin = shuffled(len(pictures), chance), 0, time.process_time()
+    descent = learning.Descent(network, RATE)
+    queue, begin = shuffled(len(pictures), chance), time.process_time()
     while (spent := time.process_time() - begin) < seconds:
         share = spent / seconds
-        for group in descent.param_groups:
-            group["lr"] = RATE * rate(share)
         some = next(queue)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             scores = network(_varied(pictures.batch(some) - 1)).float()
@@ -121,13 +117,7 @@ def train(contender: Contender, pictures: Pictures, samples: Sequence[Sample], s
             loss = COUNTED * _miscounted(scores, wanted) + _astray(scores, wanted, usual[some])
         else:
             loss = missed(scores, _guessed(scores, wanted))
-        descent.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        descent.step()
-        steps += 1
-        if steps % 200 == 0:
-            print(f"    {spent:.0f} s, {steps * BATCH} pictures, loss {loss.item():.2f}", flush=True)
+        descent.step(loss, share)
     trained: nn.Module = network.eval()
     return trained
 

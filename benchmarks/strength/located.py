@@ -6,10 +6,9 @@ why no picture is more than one hurdle among several.
 
 from __future__ import annotations
 
-import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -23,12 +22,14 @@ from torch.nn import functional
 from gatepost.challenges import _styles
 from gatepost.challenges._layout import Letter, arrange
 
+from . import learning
 from .attacks import layers
-from .contenders import Contender, Sample, ours
+from .contenders import Contender, Sample
 from .lines import reading_order
 
 CELL = 8  # pixels of the grid that letters are looked for in
 BATCH = 16
+RATE = 3e-3
 NOTHING, UNSURE = 0, -1
 
 
@@ -86,31 +87,19 @@ def missed(scores: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 def train(contender: Contender, seconds: float, seed: int) -> nn.Sequential:
     """A network that has drawn and learned for so many CPU seconds; drawing does not count."""
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    learning.begin(seed)
     network = grid(len(contender.alphabet))
-    descent = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
-    spent, steps = 0.0, 0
+    descent, spent = learning.Descent(network, RATE), 0.0
     with watched() as seen:
         while spent < seconds:
             seen.clear()
             samples = contender.make(BATCH)
             begin = time.process_time()
-            share = spent / seconds
-            for group in descent.param_groups:
-                group["lr"] = 3e-3 * min(1.0, share / 0.05) * (0.02 + 0.49 * (1 + math.cos(math.pi * share)))
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 scores = network(_inputs(samples)).float()
             wanted = _targets(samples, seen, contender.alphabet, (scores.shape[2], scores.shape[3]))
-            loss = missed(scores, wanted)
-            descent.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            descent.step()
-            steps += 1
+            descent.step(missed(scores, wanted), spent / seconds)
             spent += time.process_time() - begin
-            if steps % 200 == 0:
-                print(f"    {spent:.0f} s, {steps * BATCH} pictures, loss {loss.item():.2f}", flush=True)
     return network.eval()
 
 
@@ -140,11 +129,3 @@ def spelled(cells: NDArray[np.float32], alphabet: str, length: int) -> str:
     places = [((column + 0.5) * 300 / wide, (row + 0.5) * 150 / high) for row, column, _ in found]
     found = [found[number] for number in reading_order(places)]
     return "".join(character for _, _, character in found)
-
-
-def attack(weights: Mapping[str, float], seconds: float, seed: int, held: int) -> tuple[list[Sample], list[str]]:
-    """Pictures that the network has not seen, and what it makes of them."""
-    contender = ours("located", weights)
-    network = train(contender, seconds, seed)
-    unseen = contender.make(held)
-    return unseen, read(network, unseen, contender.alphabet)

@@ -8,7 +8,6 @@ It reads columns from left to right, so of letters in several lines it makes som
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+from . import learning
 from .attacks import Grey, difference, layers
 from .contenders import Sample
 
@@ -149,35 +149,20 @@ def shuffled(count: int, chance: random.Random) -> Iterator[list[int]]:
         left = left[BATCH:]
 
 
-def rate(share: float) -> float:
-    """How much of the highest learning rate is used after a share of the time."""
-    return min(1.0, share / 0.05) * (0.02 + 0.49 * (1 + math.cos(math.pi * share)))
-
-
 def train(pictures: Pictures, classes: int, seconds: float, seed: int) -> Reader:
     """A reader that has learned from these for so many CPU seconds, this thread's own."""
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    torch.set_flush_denormal(True)
+    learning.begin(seed)
     chance = random.Random(seed)  # noqa: S311 - nothing secret
     reader = Reader(classes, pictures.view.size)
-    descent = torch.optim.AdamW(reader.parameters(), lr=RATE, weight_decay=0.01)
-    queue, steps, begin = shuffled(len(pictures), chance), 0, time.process_time()
+    descent = learning.Descent(reader, RATE)
+    queue, begin = shuffled(len(pictures), chance), time.process_time()
     while (spent := time.process_time() - begin) < seconds:
         share = spent / seconds
-        for group in descent.param_groups:
-            group["lr"] = RATE * rate(share)
         numbers = next(queue)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             scores = reader(_varied(pictures.batch(numbers), chance, pictures.view.form != "layers"))
         loss = _loss(scores, [pictures.answers[number] for number in numbers], 1 - 2 * share)
-        descent.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(reader.parameters(), 5.0)
-        descent.step()
-        steps += 1
-        if steps % 300 == 0:
-            print(f"    {spent:.0f} s, {steps * BATCH} pictures, loss {loss.item():.2f}", flush=True)
+        descent.step(loss, share)
     return reader.eval()
 
 

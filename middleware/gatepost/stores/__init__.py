@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from ..protocols import Store, StoreError
 from ..settings import Settings
-from . import auto
+from .auto import absence as absence_of_auto
+from .auto import place, tidy
 from .front import Front
 from .memory import MemoryStore
 
@@ -62,7 +63,7 @@ def absence(settings: Settings) -> str:
     store = settings.store
     if store == "auto":
         said = os.environ.get("GATEPOST_STORE") or "auto"
-        return auto.absence(fingerprint(settings)) if said == "auto" else absence(replace(settings, store=said))
+        return absence_of_auto(fingerprint(settings)) if said == "auto" else absence(replace(settings, store=said))
     if not isinstance(store, str) or not store.startswith("sqlite:"):
         return ""
     path = _path(store)
@@ -118,9 +119,9 @@ def _auto(settings: Settings) -> Store | None:
         return make_store(replace(settings, store=said))
     name = fingerprint(settings)
     try:
-        path = auto.place(name)
-        auto.tidy(path)
-        return _sqlite(path, settings, lambda: auto.place(name))
+        path = place(name)
+        tidy(path)
+        return _sqlite(path, settings, lambda: place(name))
     except (StoreError, ValueError) as error:
         log.warning(
             "The gate counts for this process alone, since its file in the temporary folder cannot be used (%s). With "
