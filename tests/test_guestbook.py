@@ -248,6 +248,16 @@ def test_twins_are_identical(database: Path) -> None:
         assert dict(one.headers) == dict(other.headers)
 
 
+def test_workers_open_a_new_book_together(send: Client, database: Path) -> None:
+    """Where another worker is at the file in the same moment, this one starts all the same."""
+    database.unlink()
+    with closing(sqlite3.connect(database)) as other:
+        other.execute(importlib.import_module("book").SCHEMA)
+        other.execute("BEGIN IMMEDIATE")
+        importlib.import_module("book").open_book(database)
+    assert send("GET", "/").status == 200
+
+
 def test_mounted_under_a_prefix(database: Path) -> None:
     """Under a prefix the redirect leads back to the page there, not to the root of the host."""
     body, content_type = multipart("Ada", "hello")

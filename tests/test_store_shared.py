@@ -205,8 +205,65 @@ class TestSqliteStore(SharedContract):
         with sqlite3.connect(path) as connection:
             connection.execute("CREATE TABLE entries (id)")
         connection.close()
+        before = path.read_bytes()
         with pytest.raises(ValueError, match="something else"):
             SqliteStore(path, settings())
+        assert path.read_bytes() == before
+
+    def test_new_file_that_another_process_makes_is_waited_for(
+        self, path: Path, now: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Workers that make the file at the same moment all start, though SQLite refuses some of them at once."""
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        waited: list[float] = []
+
+        def end_writing(seconds: float) -> None:
+            waited.append(seconds)
+            other.execute("COMMIT")
+
+        monkeypatch.setattr(time, "sleep", end_writing)
+        store = SqliteStore(path, settings())
+        assert len(waited) == 1
+        assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
+        store.close()
+        other.close()
+
+    def test_new_file_that_another_process_holds_is_given_up(
+        self, store_of: Callable[..., Store], path: Path, now: int
+    ) -> None:
+        """Waiting for a file of one's own ends when the time is up."""
+        store = store_of(store_timeout=0.05)
+        store.close()
+        path.unlink()
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusyError):
+            store.claim(NONCE, now + MINUTE, None, 0)
+        other.execute("COMMIT")
+        other.close()
+        assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
+
+    def test_file_that_another_process_makes_meanwhile_is_no_others(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between two looks at a new file another worker may make it a store; that is not taken for somebody else's."""
+        meanwhile = [SqliteStore]
+
+        class Watched(sqlite3.Connection):
+            def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+                cursor = super().execute(sql, *rest)
+                if sql == "PRAGMA application_id" and meanwhile:
+                    meanwhile.pop()(path, settings()).close()
+                return cursor
+
+        def watched(*args: Any, connect: Any = sqlite3.connect, **options: Any) -> sqlite3.Connection:
+            return connect(*args, factory=Watched, **options)  # type: ignore[no-any-return]
+
+        sqlite3.connect(path).execute("PRAGMA journal_mode = WAL")
+        monkeypatch.setattr(sqlite3, "connect", watched)
+        SqliteStore(path, settings()).close()
+        assert not meanwhile
 
     def test_missing_folder_stops_the_start(self, tmp_path: Path) -> None:
         """A path that cannot be made is a mistake of configuration."""

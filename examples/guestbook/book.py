@@ -9,7 +9,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,9 +79,10 @@ class Guestbook:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
         with self._connect() as connection:
-            # Readers then never wait for a writer. The file remembers this, so it is said once.
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(SCHEMA)
+            # Readers then never wait for a writer. The file remembers this, so one worker has to get through with it.
+            with suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA journal_mode = WAL")
 
     def add(self, draft: Draft) -> None:
         """Store a draft without mistakes, exactly as it was sent."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import secrets
 import sqlite3
 import stat
@@ -133,7 +134,7 @@ class SqliteFile:
                     return work(connection)
         except sqlite3.OperationalError as error:
             # Busy, full or read-only: it may pass. Closed, because a full disk can leave a connection unusable.
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            if _is_busy(error):
                 raise StoreBusyError(str(error)) from error
             lane.let_go()
             raise StoreError(str(error)) from error
@@ -169,13 +170,17 @@ class SqliteFile:
         inode = self._found()
         connection = sqlite3.connect(self.path, milliseconds / 1000, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            # Before anything is written: it may be the file of somebody else.
+            known = self._known(connection)
+            _keep_log(connection, time.monotonic() + milliseconds / 1000)
             connection.execute("PRAGMA synchronous = NORMAL")
             # The background does it earlier; who writes is to wait for the disk only if that cannot keep up.
             connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG}")
             # What is deleted is overwritten: bodies may hold passwords.
             connection.execute("PRAGMA secure_delete = ON")
-            self._check(connection)
+            if not known:
+                self._make(connection)
+            self.read_id(connection)
             if self._found() != inode:
                 raise StoreError("it was changed for another one just now")
         except BaseException:
@@ -198,27 +203,28 @@ class SqliteFile:
             raise StoreError("it holds something else")
         return found.st_dev, found.st_ino
 
-    def _check(self, connection: sqlite3.Connection) -> None:
-        """See that the file is ours, or make it so, once for all processes."""
-        if not self._known(connection):
-            connection.execute("BEGIN IMMEDIATE")
-            with _ending(connection):
-                for statement in _SCHEMA.strip().split(";\n"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
-                connection.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (secrets.token_bytes(16),))
-        self.read_id(connection)
-
     def _known(self, connection: sqlite3.Connection) -> bool:
         """Whether the file has all that a store of this version needs."""
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        names = connection.execute("SELECT count(*) FROM sqlite_master WHERE sql IS NOT NULL").fetchone()[0]
+        connection.execute("BEGIN")  # or another process might make it ours between two looks
+        with _ending(connection):
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            names = connection.execute("SELECT count(*) FROM sqlite_master WHERE sql IS NOT NULL").fetchone()[0]
         if application not in (APPLICATION_ID, 0) or (application == 0 and names):
             raise StoreError("it holds something else")
-        if application and connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+        if application and version != _VERSION:
             raise StoreError("it is of another version")
         return bool(application) and names >= _NAMES
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        """Make a file a store, or add what it lacks, once for all processes."""
+        connection.execute("BEGIN IMMEDIATE")
+        with _ending(connection):
+            for statement in _SCHEMA.strip().split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (secrets.token_bytes(16),))
 
     def read_id(self, connection: sqlite3.Connection) -> bytes:
         """The id of the store, as the file has it now."""
@@ -294,6 +300,23 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _keep_log(connection: sqlite3.Connection, deadline: float) -> None:
+    """Go over to WAL mode. A file that is new needs to be this process's alone for that, and SQLite does not wait."""
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() >= deadline:
+                raise
+            # Not all at the same moment again.
+            time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 - nothing secret
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 @contextlib.contextmanager
