@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
+from gatepost.challenges._options import bundled_fonts
 from gatepost.challenges.image import CHARACTERS, LOOK_ALIKES, ImageKind
 from gatepost.protocols import Challenge, Kind
 
@@ -166,6 +167,12 @@ def test_a_font_without_one_of_the_characters_stops_the_start() -> None:
         ImageKind(characters="abcdefghjk字")
 
 
+WHOLE_LICENCES = {
+    "OFL": ("SIL OPEN FONT LICENSE Version 1.1", "OTHER DEALINGS IN THE FONT SOFTWARE."),
+    "Apache": ("Version 2.0, January 2004", "limitations under the License."),
+}
+
+
 @pytest.fixture
 def fonts() -> Iterator[list[Path]]:
     with resources.as_file(resources.files("gatepost.fonts")) as folder:
@@ -179,9 +186,17 @@ def test_the_fonts_ship_with_their_licences(fonts: list[Path]) -> None:
     for font in fonts:
         licence = font.with_name(font.stem.split("-")[0] + ".LICENSE.txt").read_text(encoding="utf-8")
         assert licence.startswith("Copyright ")
-        assert "SIL OPEN FONT LICENSE Version 1.1" in licence
-        assert licence.rstrip().endswith("OTHER DEALINGS IN THE FONT SOFTWARE.")
+        begin, end = WHOLE_LICENCES["Apache" if "Apache License, Version 2.0" in licence else "OFL"]
+        assert begin in licence
+        assert licence.rstrip().endswith(end)
         assert font.stat().st_size < 400_000
+
+
+def test_every_font_that_ships_is_drawn_with(fonts: list[Path]) -> None:
+    """The list of fonts is that of the folder, and families that need fonts of their own get two at least."""
+    names = [font.name for font in bundled_fonts()]
+    assert sorted(names) == [font.name for font in fonts]
+    assert len(names) >= 6
 
 
 def test_named_fonts_are_used(fonts: list[Path]) -> None:

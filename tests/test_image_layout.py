@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
-from itertools import accumulate, pairwise, product
+from itertools import accumulate, combinations, pairwise, product
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gatepost.challenges import _styles
 from gatepost.challenges._glyphs import Glyphs
-from gatepost.challenges._layout import GAP, STEEPEST, Letter, Look, arrange, split
+from gatepost.challenges._layout import GAP, STEEPEST, Letter, Look, Pose, Stance, arrange, split
 from gatepost.challenges.image import CHARACTERS
 
 FONTS = sorted(Path(str(resources.files("gatepost.fonts"))).glob("*.[to]tf"))
@@ -30,14 +30,15 @@ texts = st.lists(st.sampled_from(CHARACTERS), min_size=1, max_size=6)
 # Where all others are wide, a narrow letter is the lowest.
 wide_texts = st.lists(st.sampled_from("mwMws7"), min_size=6, max_size=6)
 seeds = st.integers(0, 10**6)
-rims = st.sampled_from([0, _styles.RIM])
+rims = st.sampled_from([0, 3])
 
 
 def laid_out(seed: int, text: Sequence[str], look: Look, level: int, rim: int, most: int) -> list[list[Letter]]:
     """The letters of a text in their places, line by line."""
     chance = random.Random(seed)  # noqa: S311 - looks only
     parts = split(chance, len(text), look, MARGIN, most)
-    letters = _styles._letters(chance, GLYPHS, text, look, level, MARGIN, parts, tall=44.0, hollow=0.4, rim=rim)
+    hand = _styles.Hand(Stance(lean=(-24.0, 24.0), rise=(-15.0, 22.0)), turn=7.0, hollow=0.4, rim=rim)
+    letters = _styles._letters(chance, GLYPHS, text, look, level, MARGIN, parts, hand)
     arrange(chance, letters, look, MARGIN, parts)
     return [letters[end - part : end] for part, end in zip(parts, accumulate(parts), strict=True)]
 
@@ -128,3 +129,36 @@ def test_letters_are_inside_whatever_the_options(
         assert all(letter.top >= 0 and letter.top + letter.height <= look.height for letter in line)
         middles = [letter.top + letter.height / 2 for letter in line]
         assert down or max(middles) - min(middles) <= 1
+
+
+@pytest.mark.parametrize("turn", [0.0, 9.0])
+@pytest.mark.parametrize(
+    "stance",
+    [
+        Stance(lean=(0, 0)),
+        Stance(lean=(20, 20)),
+        Stance(lean=(-24, -24), rise=(22, 22)),
+        *(hand.stance for hand in _styles.HANDS.values()),
+    ],
+)
+@given(seed=seeds)
+def test_letters_stand_as_their_family_has_them(stance: Stance, turn: float, seed: int) -> None:
+    """Upright strokes lean to the right and level ones rise as far as the stance says, and the turn besides."""
+    pose = Pose.any(random.Random(seed), stance, turn)  # noqa: S311 - looks only
+    lean = math.degrees(math.atan2(-pose.xy, pose.yy))
+    rise = math.degrees(math.atan2(-pose.yx, pose.xx))
+    assert stance.lean[0] - turn - 1e-6 <= lean <= stance.lean[1] + turn + 1e-6
+    assert stance.rise[0] - turn - 1e-6 <= rise <= stance.rise[1] + turn + 1e-6
+    if not turn and stance.lean[0] == stance.lean[1]:
+        assert (lean, rise) == pytest.approx((stance.lean[0], stance.rise[0]))
+
+
+def test_families_stand_apart() -> None:
+    """Of two families whose letters change sides with the ground one stands otherwise, in one angle at least."""
+    stances = [_styles.HANDS[style].stance for style in ("patches", "rows", "waves")]
+    for one, other in combinations(stances, 2):
+        assert _apart(one.lean, other.lean) or _apart(one.rise, other.rise)
+
+
+def _apart(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[0] > other[1] + 10 or other[0] > one[1] + 10

@@ -215,12 +215,13 @@ class Seen:
 @pytest.mark.parametrize(
     ("style", "count", "wanted"),
     [
-        *(("patches", 6, {0, 2, 4}), ("rows", 6, {1, 3, 5}), ("waves", 6, set(range(6)))),
-        *(("patches", 1, {0}), ("rows", 1, {0}), ("waves", 1, {0}), ("patches", 2, {0}), ("rows", 2, {1})),
+        *(("patches", 7, {1, 4}), ("rows", 7, {0, 3, 6}), ("waves", 7, {2, 5}), ("drift", 7, set(range(7)))),
+        *(("patches", 2, {1}), ("rows", 2, {0}), ("waves", 2, {0}), ("drift", 2, {0, 1})),
+        *((style, 1, {0}) for style in _styles.STYLES),
     ],
 )
 def test_families_have_fonts_of_their_own(style: str, count: int, wanted: set[int]) -> None:
-    """A network that has learned the letters of stripes has not seen those of blots, if there is more than one font."""
+    """A network that has learned the letters of one family has not seen those of another, if there are fonts enough."""
     glyphs = Seen(FONTS[:count])
     for seed in range(30):
         chance = random.Random(seed)  # noqa: S311 - looks only

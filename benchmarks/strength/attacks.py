@@ -1,13 +1,12 @@
 """Readers without learning, written against the very source: colour masks, and segmentation.
 
 Both end in the same way: what they take for a letter is brought to one size and compared with every character in every
-font, turned, slanted, filled and hollow, as the pictures have them; the best that do not overlap are the answer.
+font, standing as the pictures have them, filled and hollow; the best that do not overlap are the answer.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from gatepost.challenges._layout import Pose, Stance
+
 from .contenders import Contender, Sample
 from .readers import Box, in_order
 
 EDGE = 32  # of the square that letters are compared in
 FACE = 45  # half the size of letters that templates are made of
+TURN = 12.0  # degrees
 WHOLE = 0.3  # how much surer one is of all that has one colour than of a part of something
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
@@ -42,19 +44,20 @@ class Found:
 
 
 class Templates:
-    """What letters can look like, as rows of a matrix: as the fonts have them and, if they are turned, turned."""
+    """What letters can look like, as rows of a matrix: as the fonts have them, and in each stance several times."""
 
-    def __init__(self, shapes: str, fonts: tuple[Path, ...], turned: bool, variants: int = 14) -> None:
+    def __init__(self, shapes: str, fonts: tuple[Path, ...], stances: tuple[Stance, ...], variants: int = 14) -> None:
         chance = random.Random(5)  # noqa: S311 - looks only
         rows, self._names = [], []
         for font in fonts:
             face = ImageFont.truetype(str(font), 2 * FACE)
             for shape in shapes:
-                rows.append(_unit(_drawn(face, shape, None, hollow=False)))
-                rows += [
-                    _unit(_drawn(face, shape, chance, hollow=number % 3 == 2)) for number in range(variants * turned)
-                ]
-                self._names += [shape.lower()] * (1 + variants * turned)
+                poses = [Pose.any(chance, stance, TURN) for stance in stances for _ in range(variants)]
+                rows.append(_unit(np.asarray(_drawn(face, shape, hollow=False)) > 127))
+                for number, pose in enumerate(poses):
+                    turned = pose.apply(_drawn(face, shape, hollow=number % 3 == 2), 1.0)
+                    rows.append(_unit(np.asarray(turned.mask) > 100))
+                self._names += [shape.lower()] * (1 + len(poses))
         self._rows = np.stack(rows)
 
     def match(self, masks: Sequence[Mask]) -> list[tuple[str, float]]:
@@ -66,25 +69,18 @@ class Templates:
 
 
 @functools.lru_cache(maxsize=4)
-def _templates(shapes: str, fonts: tuple[Path, ...], turned: bool) -> Templates:
-    return Templates(shapes, fonts, turned)
+def _templates(shapes: str, fonts: tuple[Path, ...], stances: tuple[Stance, ...]) -> Templates:
+    return Templates(shapes, fonts, stances)
 
 
-def _drawn(face: ImageFont.FreeTypeFont, shape: str, chance: random.Random | None, hollow: bool) -> Mask:
+def _drawn(face: ImageFont.FreeTypeFont, shape: str, hollow: bool) -> Image.Image:
     image = Image.new("L", (5 * FACE, 5 * FACE))
     brush = ImageDraw.Draw(image)
     middle = 2.5 * FACE
     brush.text((middle, middle), shape, fill=255, font=face, anchor="mm", stroke_width=FACE // 8 if hollow else 0)
     if hollow:
         brush.text((middle, middle), shape, fill=0, font=face, anchor="mm")
-    if chance is None:
-        return np.asarray(image) > 127
-    turn, slant, wide = math.radians(chance.uniform(-16, 16)), chance.uniform(-0.25, 0.25), chance.uniform(0.85, 1.15)
-    sine, cosine = math.sin(turn), math.cos(turn)
-    a, b, d, e = cosine / wide, sine / wide + slant, -sine, cosine
-    matrix = (a, b, middle * (1 - a - b), d, e, middle * (1 - d - e))
-    turned = image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    return np.asarray(turned) > 100
+    return image
 
 
 def _unit(mask: Mask) -> Rows:
@@ -263,7 +259,7 @@ def flattened(sample: Sample, edge: int = 25) -> Sample:
 
 def guess(contender: Contender, samples: Sequence[Sample], find: Callable[[Sample], list[Candidate]]) -> list[str]:
     """The answers that an attack arrives at."""
-    templates = _templates(contender.shapes, contender.fonts, contender.turned)
+    templates = _templates(contender.shapes, contender.fonts, contender.stances)
     texts = []
     for sample in samples:
         candidates = find(sample)

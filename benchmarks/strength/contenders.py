@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
+from gatepost.challenges._layout import Stance
+from gatepost.challenges._styles import HANDS
 from gatepost.challenges.image import CHARACTERS, STYLES, ImageKind
 
 PEERS = Path(sys.prefix) / "peers"
@@ -31,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A generator at fixed settings. Attacks know what it draws, with which fonts, and whether it turns letters."""
+    """A generator at fixed settings. Attacks know what it draws, with which fonts, and how its letters stand."""
 
     name: str
     shapes: str
@@ -39,7 +41,7 @@ class Contender:
     size: tuple[int, int]
     make: Callable[[int], list[Sample]] = field(repr=False)
     own: bool = False
-    turned: bool = True
+    stances: tuple[Stance, ...] = (Stance(),)
 
     @property
     def alphabet(self) -> str:
@@ -56,9 +58,9 @@ def ours(name: str, weights: Mapping[str, float], level: int = 1, **options: obj
         drawn = ((kinds[style].draw(level, "en"), style) for style in chosen)
         return [Sample(challenge.media.content, challenge.answer, style) for challenge, style in drawn]
 
-    return Contender(
-        name, CHARACTERS, _font_files(Path(str(resources.files("gatepost.fonts")))), (300, 150), make, own=True
-    )
+    fonts = _font_files(Path(str(resources.files("gatepost.fonts"))))
+    stances = tuple(HANDS[style].stance for style in weights)
+    return Contender(name, CHARACTERS, fonts, (300, 150), make, own=True, stances=stances)
 
 
 def _font_files(folder: Path) -> tuple[Path, ...]:
@@ -93,7 +95,7 @@ def _botblock(name: str, **settings: object) -> Contender:
         return samples
 
     fonts = tuple(Path(font) for font in known["FONTS"])
-    return Contender(name, known["CHARACTER_SET"], fonts, (known["WIDTH"], known["HEIGHT"]), make, turned=False)
+    return Contender(name, known["CHARACTER_SET"], fonts, (known["WIDTH"], known["HEIGHT"]), make, stances=())
 
 
 # A program that is given where its package lies: what it does before it draws.

@@ -58,8 +58,19 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
+class Stance:
+    """How far letters are out of the upright before they are turned, in degrees: the least and the most.
+
+    ``lean`` is how far upright strokes lean to the right, ``rise`` how far level ones rise to the right.
+    """
+
+    lean: tuple[float, float] = (-10.0, 10.0)
+    rise: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Pose:
-    """How a letter stands: slanted first, then turned."""
+    """How a letter stands: where a step to the right and one down lead to."""
 
     xx: float
     xy: float
@@ -67,12 +78,14 @@ class Pose:
     yy: float
 
     @classmethod
-    def any(cls, chance: random.Random, turn: float) -> Pose:
+    def any(cls, chance: random.Random, stance: Stance, turn: float) -> Pose:
         """One at random, turned by at most so many degrees."""
-        angle = math.radians(chance.uniform(-turn, turn))
-        slant, wide = chance.uniform(-0.18, 0.18), chance.uniform(0.85, 1.15)
-        sine, cosine = math.sin(angle), math.cos(angle)
-        return cls(wide * cosine, slant * cosine - sine, wide * sine, slant * sine + cosine)
+        lean, rise = (math.tan(math.radians(chance.uniform(*part))) for part in (stance.lean, stance.rise))
+        wide, turned = chance.uniform(0.85, 1.15), math.radians(chance.uniform(-turn, turn))
+        sine, cosine = math.sin(turned), math.cos(turned)
+        across = wide * (cosine - rise * sine), -wide * (sine + rise * cosine)
+        down = sine - lean * cosine, cosine + lean * sine
+        return cls(across[0], down[0], across[1], down[1])
 
     def box(self, width: float, height: float) -> tuple[float, float]:
         """The width and height of what has these when it stands upright."""

@@ -133,11 +133,18 @@ def weights(styles: object, known: Mapping[str, float]) -> Mapping[str, float]:
     return {name: float(weight) for name, weight in styles.items()}
 
 
+# Families take every third of them: those without serifs, those with serifs, and those with slabs.
+_BUNDLED = (
+    *("Cabin-Bold.otf", "Caladea-Bold.ttf", "CourierPrime-Bold.otf"),
+    *("Karla-Bold.otf", "AveriaSerif-Bold.ttf", "RobotoSlab-Bold.otf"),
+    "ComicNeue-Bold.otf",
+)
+
+
 def bundled_fonts() -> tuple[Traversable, ...]:
     """The fonts that come with the package."""
     folder = resources.files("gatepost.fonts")
-    fonts = [file for file in folder.iterdir() if file.name.endswith((".ttf", ".otf"))]
-    return tuple(sorted(fonts, key=lambda file: file.name))
+    return tuple(folder / name for name in _BUNDLED)
 
 
 def named_fonts(fonts: object) -> tuple[Path, ...]:
