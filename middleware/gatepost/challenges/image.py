@@ -40,9 +40,10 @@ STYLES: Mapping[str, float] = {"patches": 1.0, "rows": 1.0, "waves": 1.0, "drift
 """The families of pictures, and how often each of them comes unless a site says otherwise.
 
 In ``patches`` (filled letters across stripes), ``rows`` (outlines across blots) and ``waves`` (letters cut out of
-plates, across waves) letters and ground change places: light on dark, dark on light. Where the picture is high enough,
-letters come in one line or two, in ``rows`` also in three, which lean or are bowed. ``drift`` is one line of letters in
-light and dark inks, filled or hollow, on a mid-tone: the gentlest to people, and to machines.
+plates, across waves) letters and ground change places: light on dark, dark on light. Each of them has fonts of its own,
+and letters that are out of the upright in a way of its own. Where the picture is high enough, letters come in one line
+or two, in ``rows`` also in three, which lean or are bowed. ``drift`` is one line of letters in light and dark inks,
+filled or hollow, on a mid-tone: the gentlest to people, and to machines.
 """
 
 
@@ -62,7 +63,8 @@ class ImageKind:
     :param width: of the picture in pixels, 34 for each letter at least and 1000 at most.
     :param height: of the picture in pixels, 100 to 500.
     :param fonts: paths of TrueType or OpenType files, 16 at most, which need a glyph for each of the characters; left
-        out, the fonts that come with the package.
+        out, the fonts that come with the package. Of three or more, ``rows`` has the first, fourth and so on,
+        ``patches`` the second, and ``waves`` the third: a reader has more to learn if they differ much.
     :param case_sensitive: whether ``k`` and ``K`` are two answers.
     :param size_shift: how much larger than the smallest a letter can be, 0 to 0.5.
     :param displacement: the share of the free room that letters wander and lines lean in, 0 to 1, or two: sideways, and
