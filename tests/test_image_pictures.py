@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from importlib import resources
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
-from gatepost.challenges import _styles
+from gatepost.challenges import _canvas, _styles
 from gatepost.challenges._glyphs import Glyph, Glyphs
 from gatepost.challenges._layout import Look
 from gatepost.challenges.image import CHARACTERS, STYLES, ImageKind
@@ -227,6 +230,28 @@ def test_families_have_fonts_of_their_own(style: str, count: int, wanted: set[in
         chance = random.Random(seed)  # noqa: S311 - looks only
         _styles.STYLES[style](chance, glyphs, "bdekmp", LOOK, 1)  # type: ignore[arg-type]
     assert glyphs.fonts == wanted
+
+
+@given(
+    size=st.tuples(st.integers(20, 90), st.integers(1, 60)),
+    sway=st.floats(1, 9),
+    wave=st.floats(10, 150),
+    seed=st.integers(0, 10**6),
+)
+def test_bending_moves_whole_rows(size: tuple[int, int], sway: float, wave: float, seed: int) -> None:
+    """Each row is where a wave has it, and no pixel is lost: what leaves a row comes in on the other side of one."""
+    width, height = size
+    image = Image.effect_noise(size, 60)
+    bent = _canvas._pushed(image, random.Random(seed), sway, wave)  # noqa: S311 - looks only
+    chance = random.Random(seed)  # noqa: S311 - looks only
+    period = round(wave * chance.uniform(0.8, 1.5))
+    start = chance.randrange(period)
+    before, expected = image.tobytes(), b""
+    for row in range(height):
+        moved = math.floor(sway * math.sin(math.tau * (start + row) / period) + 0.5)
+        expected += bytes(before[(width * row + moved + column) % len(before)] for column in range(width))
+    assert bent.size == size
+    assert bent.tobytes() == expected
 
 
 @pytest.mark.parametrize("corners", [0, 1, 2])

@@ -6,6 +6,7 @@ whole rows and columns, which costs a third of what a mesh does.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
 import random
@@ -70,31 +71,37 @@ class Canvas:
         return self.image
 
 
-@functools.lru_cache(maxsize=256)
-def _sines(period: int, count: int) -> tuple[float, ...]:
-    """A wave, of so many steps."""
-    return tuple(math.sin(math.tau * step / period) for step in range(count))
+@functools.lru_cache(maxsize=1024)
+def _runs(period: int, count: int, sway: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A wave of so many rows, as runs of rows that are moved alike.
 
-
-def _starts(width: int, height: int) -> range:
-    """Where in an image's bytes its rows begin."""
-    return range(0, width * height, width)
+    :return: where each run begins, and the end of the last; by how many pixels each is moved to the left.
+    """
+    # Adding and taking away makes ``int`` round to the nearest.
+    most = math.ceil(sway)
+    moves = [int(sway * math.sin(math.tau * row / period) + most + 0.5) - most for row in range(count)]
+    begins = [row for row in range(count) if not row or moves[row] != moves[row - 1]]
+    return (*begins, count), tuple(moves[begin] for begin in begins)
 
 
 def _pushed(image: Image.Image, chance: random.Random, sway: float, wave: float) -> Image.Image:
     """Each row moved sideways; what leaves on one side comes in on the other, a row on: both are margin."""
     width, height = image.size
-    pixels = image.tobytes()
-    pixels = pixels[-width:] + pixels + pixels[:width]
+    pixels = memoryview(image.tobytes())
     period = round(wave * chance.uniform(0.8, 1.5))
     start = chance.randrange(period)
-    heights = _sines(period, period + height)[start : start + height]
-    # Adding and taking away makes ``int`` round to the nearest.
-    near = math.ceil(sway) + 0.5
-    less = math.ceil(sway) - width
-    places = [row + int(sway * sine + near) - less for row, sine in zip(_starts(width, height), heights, strict=True)]
-    rows = [pixels[at : at + width] for at in places]
-    return Image.frombytes("L", (width, height), b"".join(rows))
+    begins, moves = _runs(period, period + height, sway)
+    pieces, row, run = [], start, bisect.bisect_right(begins, start) - 1
+    while row < start + height:
+        # Rows that are moved alike are one piece of the bytes.
+        end = min(begins[run + 1], start + height)
+        first, last = (width * (edge - start) + moves[run] for edge in (row, end))
+        if first < 0:
+            pieces += [pixels[first:], pixels[:last]]
+        else:
+            pieces += [pixels[first:last], pixels[: max(0, last - len(pixels))]]
+        row, run = end, run + 1
+    return Image.frombuffer("L", (width, height), b"".join(pieces), "raw", "L", 0, 1)
 
 
 def encode(image: Image.Image, form: str) -> bytes:

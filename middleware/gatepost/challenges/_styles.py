@@ -213,7 +213,7 @@ def _blots(chance: random.Random, look: Look, level: int) -> Image.Image:
 
 def _waves(chance: random.Random, look: Look, level: int) -> Image.Image:
     """Level bands, bent."""
-    canvas, thick = Canvas(look.width, look.height), (54 - 5 * level) * look.unit
+    canvas, thick = Canvas(look.width, look.height), (64 - 5 * level) * look.unit
     brush = ImageDraw.Draw(canvas.image)
     y = -chance.uniform(0, 2) * thick
     while y < look.height:
