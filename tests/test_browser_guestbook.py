@@ -155,7 +155,7 @@ def test_enter_answers(book: Book, context: BrowserContext) -> None:
     page = context.new_page()
     book.ask(page)
     field = page.get_by_label("Your answer")
-    assert field.evaluate("field => field === document.activeElement")
+    wait_for(lambda: field.evaluate("field => field === document.activeElement"))  # when it is first painted
     page.keyboard.type(ANSWER)
     with page.expect_navigation() as navigation:
         page.keyboard.press("Enter")

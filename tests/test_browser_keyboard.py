@@ -266,6 +266,7 @@ UNKEPT = (
 def test_field_says_what_is_wanted(state: str, name: str, description: str, page: Page) -> None:
     """Who is set down in the field hears what to type, what was wrong, what to beware of and how long there is."""
     look(page, state)
+    assert first_focused(page) == "input"
     field = one(page, "textbox")
     assert (field.name, field.description) == (name, description)
     assert field.properties["focused"] is True
@@ -304,6 +305,7 @@ def test_trouble_is_announced(state: str, title: str, notice: str | None, page: 
 def test_continue_says_what_for(state: str, words: list[str], page: Page) -> None:
     """Who is set down on the button hears why to wait, how long, and what to beware of."""
     look(page, state)
+    assert first_focused(page) == "Continue"
     button = one(page, "button")
     assert (button.name, button.properties["focused"]) == ("Continue", True)
     places = [button.description.find(word) for word in words]

@@ -174,6 +174,40 @@ def test_i13_double_click_into_a_failing_store_is_not_told_a_lie(
     assert front.delivered(SUBMISSION, later) is Claim.NEW
 
 
+@pytest.mark.parametrize("policy", ["local", "refuse"])
+@pytest.mark.parametrize("step", ["delivered", "claim"])
+def test_i13_double_click_into_a_busy_store_is_not_told_a_lie(
+    path: Path, clock: ManualClock, later: int, step: str, policy: str
+) -> None:
+    """Whoever has waited long enough for the first of two answers is asked to try again, as long as that may fail."""
+    options = settings(clock=clock, on_store_error=policy, store_timeout=0.05)
+    store = Flaky(path, options)
+    front = Front(options, store, lambda _: None)
+    found: list[Claim | StoreError] = []
+
+    def click() -> None:
+        try:
+            if step == "delivered":
+                found.append(front.delivered(SUBMISSION, later))
+            else:
+                found.append(front.claim(OTHER, later, SUBMISSION, later))
+        except StoreError as error:
+            found.append(error)
+
+    def before_claim() -> None:
+        second = threading.Thread(target=click)
+        second.start()
+        second.join(10)
+        raise StoreBusyError("held by the test")
+
+    store.before_claim = before_claim
+    with pytest.raises(StoreBusyError):
+        front.claim(NONCE, later, SUBMISSION, later)
+    assert isinstance(found[0], StoreBusyError)
+    store.before_claim = lambda: None
+    assert front.delivered(SUBMISSION, later) is Claim.NEW
+
+
 def test_i13_claim_withdrawn_while_it_is_written_is_taken_back(front: Front, store: Flaky, later: int) -> None:
     """The same, where the withdrawal comes between the reading and the writing of the claim."""
     store.away = True

@@ -122,7 +122,8 @@ class Front:
     def _land(self, submission: bytes) -> None:
         """Wait until no claim of this submission is on its way: it may be withdrawn. Under the condition's lock.
 
-        :raises StoreError: if that takes too long, and the policy is to refuse. By itself a process withdraws nothing.
+        :raises StoreBusyError: if that takes too long. Whatever the policy, the claim may be withdrawn yet, and nobody
+            can say what becomes of the submission.
         """
         if submission not in self._flying:
             return
@@ -130,7 +131,7 @@ class Front:
         with waiting():
             landed = self._landed.wait_for(lambda: submission not in self._flying, timeout)
         if not landed:
-            self._may_go_alone()
+            raise StoreBusyError("another claim of the same submission waits for it")
 
     @contextmanager
     def _flight(self, submission: bytes) -> Iterator[None]:
