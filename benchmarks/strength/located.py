@@ -1,26 +1,31 @@
 """A reader trained on pictures that it draws itself with our own source, which tells it where each letter is.
 
 Nobody has to label anything for it, and it never sees a picture twice. It is the strongest attack here, and the reason
-why no picture is more than one hurdle among several.
+why no picture is more than one hurdle among several. One that has learned the letters of one family can be shown the
+pictures of another sheared, so that their letters stand as those that it knows.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 
 from gatepost.challenges import _styles
-from gatepost.challenges._layout import Letter, arrange
+from gatepost.challenges._layout import Letter, Stance, arrange
 
 from . import learning
 from .attacks import layers
@@ -31,6 +36,45 @@ CELL = 8  # pixels of the grid that letters are looked for in
 BATCH = 16
 RATE = 3e-3
 NOTHING, UNSURE = 0, -1
+SIZE = (300, 150)
+ROOM = (400, 224)  # for a picture that is sheared
+
+Place = Callable[[float, float], tuple[float, float]]
+"""Where in a picture of ours something is that lies at these shares of the width and height of what is looked at."""
+
+
+def _plain(across: float, down: float) -> tuple[float, float]:
+    return across * SIZE[0], down * SIZE[1]
+
+
+class Shear:
+    """Shows pictures whose letters stand in one way as if they stood in another, both on average."""
+
+    def __init__(self, found: Stance, known: Stance) -> None:
+        # From where in the new picture to where in the old one, both from the middle.
+        self._back = _upright(found) @ np.linalg.inv(_upright(known))
+
+    def show(self, sample: Sample) -> Sample:
+        """The picture, sheared."""
+        image = Image.open(BytesIO(sample.content)).convert("RGB")
+        (a, b), (d, e) = self._back.tolist()
+        (c, f) = self.place(0, 0)
+        matrix, bicubic = (a, b, c, d, e, f), Image.Resampling.BICUBIC
+        sheared = image.transform(ROOM, Image.Transform.AFFINE, matrix, bicubic, fillcolor=image.getpixel((1, 1)))
+        file = BytesIO()
+        sheared.save(file, "PNG")
+        return replace(sample, content=file.getvalue())
+
+    def place(self, across: float, down: float) -> tuple[float, float]:
+        """See :data:`Place`."""
+        x, y = self._back @ ((across - 0.5) * ROOM[0], (down - 0.5) * ROOM[1])
+        return float(x + SIZE[0] / 2), float(y + SIZE[1] / 2)
+
+
+def _upright(stance: Stance) -> NDArray[np.float64]:
+    """Where a step to the right and one down lead to in a letter that stands so, on average."""
+    lean, rise = (math.tan(math.radians(sum(part) / 2)) for part in (stance.lean, stance.rise))
+    return np.array([[1.0, -lean], [-rise, 1.0]])
 
 
 @contextmanager
@@ -103,19 +147,19 @@ def train(contender: Contender, seconds: float, seed: int) -> nn.Sequential:
     return network.eval()
 
 
-def read(network: nn.Sequential, samples: Sequence[Sample], alphabet: str) -> list[str]:
+def read(network: nn.Sequential, samples: Sequence[Sample], alphabet: str, shear: Shear | None = None) -> list[str]:
     """What it makes of each picture: the surest letters that are not next to each other, in order of reading."""
-    texts = []
+    texts, place = [], shear.place if shear else _plain
     for begin in range(0, len(samples), 50):
-        some = samples[begin : begin + 50]
+        some = [shear.show(sample) if shear else sample for sample in samples[begin : begin + 50]]
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             likely = network(_inputs(some)).float().softmax(1).numpy()
         for sample, cells in zip(some, likely, strict=True):
-            texts.append(spelled(cells, alphabet, len(sample.answer)))
+            texts.append(spelled(cells, alphabet, len(sample.answer), place))
     return texts
 
 
-def spelled(cells: NDArray[np.float32], alphabet: str, length: int) -> str:
+def spelled(cells: NDArray[np.float32], alphabet: str, length: int, place: Place = _plain) -> str:
     """The surest letters that are not next to each other, in order of reading; cells are those of a picture of ours."""
     # A letter's likelihood spreads over neighbouring cells.
     sure = functional.avg_pool2d(torch.from_numpy(1 - cells[NOTHING])[None], 3, 1, 1)[0].numpy().copy()
@@ -126,6 +170,6 @@ def spelled(cells: NDArray[np.float32], alphabet: str, length: int) -> str:
         found.append((int(row), int(column), alphabet[int(around.argmax())]))
         sure[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = -1
     high, wide = sure.shape
-    places = [((column + 0.5) * 300 / wide, (row + 0.5) * 150 / high) for row, column, _ in found]
+    places = [place((column + 0.5) / wide, (row + 0.5) / high) for row, column, _ in found]
     found = [found[number] for number in reading_order(places)]
     return "".join(character for _, _, character in found)

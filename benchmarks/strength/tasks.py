@@ -210,21 +210,29 @@ def _transferred(families: Sequence[Contender], extent: Extent, seed: int) -> It
 
 
 def _located(learned: Contender, read: Sequence[Contender], seconds: float, seed: int) -> list[Task]:
-    """What the network that draws its own pictures reads."""
+    """What the network that draws its own pictures reads: as they are, and as if letters stood as it knows them."""
     trained: list[object] = []
 
-    def measure(other: Contender) -> Measured:
+    def measure(other: Contender, *, sheared: bool = False) -> Measured:
         from . import located
 
         if not trained:
             trained.append(located.train(learned, seconds, seed))
         unseen = kept(other, HELD, "held")
-        return scored(unseen, located.read(trained[0], unseen, other.alphabet))  # type: ignore[arg-type]
+        shear = located.Shear(other.stances[0], learned.stances[0]) if sheared else None
+        return scored(unseen, located.read(trained[0], unseen, other.alphabet, shear))  # type: ignore[arg-type]
 
-    part, reading = "located", f"network on located letters{_within(seconds)}"
-    if len(read) > 1:
-        part, reading = "located transfer", f"located, trained on {learned.name}{_within(seconds)}"
-    return [Task(part, one, reading, seed, lambda o=one: measure(o)) for one in read]  # type: ignore[misc]
+    if len(read) == 1:
+        reading = f"network on located letters{_within(seconds)}"
+        return [Task("located", one, reading, seed, lambda o=one: measure(o)) for one in read]  # type: ignore[misc]
+    part, reading = "located transfer", f"located, trained on {learned.name}{_within(seconds)}"
+    found = []
+    for one in read:
+        found.append(Task(part, one, reading, seed, lambda o=one: measure(o)))  # type: ignore[misc]
+        if one is not learned:
+            again = f"{reading}, letters brought into its stance"
+            found.append(Task(part, one, again, seed, lambda o=one: measure(o, sheared=True)))  # type: ignore[misc]
+    return found
 
 
 def _speed(contender: Contender) -> Measured:
