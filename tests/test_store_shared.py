@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +261,8 @@ class TestSqliteStore(SharedContract):
         def watched(*args: Any, connect: Any = sqlite3.connect, **options: Any) -> sqlite3.Connection:
             return connect(*args, factory=Watched, **options)  # type: ignore[no-any-return]
 
-        sqlite3.connect(path).execute("PRAGMA journal_mode = WAL")
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
         monkeypatch.setattr(sqlite3, "connect", watched)
         SqliteStore(path, settings()).close()
         assert not meanwhile
