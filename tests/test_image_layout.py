@@ -11,7 +11,7 @@ from itertools import accumulate, combinations, pairwise, product
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gatepost.challenges import _styles
@@ -52,6 +52,7 @@ def laid_out(seed: int, text: Sequence[str], look: Look, level: int, rim: int, m
     overlap=st.booleans(),
     shift=st.sampled_from([0, 0.5]),
 )
+@example(seed=8684, text=[*"mmmmms"], level=3, rim=0, most=1, overlap=False, shift=0)
 def test_letters_are_large_enough_and_inside(
     seed: int, text: list[str], level: int, rim: int, most: int, overlap: bool, shift: float
 ) -> None:

@@ -143,7 +143,8 @@ def sizes(
         wide = 0.94 * (look.width - 2 * margin) - part * (2 * rim + 2)
         fit = min(1.0, wide / sum(wanted[n] * box[0] for n, box in zip(here, boxes, strict=True)))
         # Somewhat less room between wide letters is better than letters that are too small to be read.
-        least = [LOWEST * look.unit / masks[n].height for n in here]
+        # A stem that leans and is turned the same way is that much lower than it is long.
+        least = [LOWEST * look.unit / (masks[n].height * min(1.0, poses[n].yy)) for n in here]
         found += [min(max(fit * wanted[n], low), high / box[1]) for n, low, box in zip(here, least, boxes, strict=True)]
     return found
 
