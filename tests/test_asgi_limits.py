@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from starlette.types import Message
 
@@ -184,6 +186,29 @@ def test_i6_body_beyond_the_limits_is_drained(size: int, version: str, taken: in
     assert line.taken == taken
     assert ("connection" in line.headers) is closing
     assert gate.gate.buffer.held == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("error", [None, OSError("the client has gone")])
+def test_unread_body_does_not_hold_up_the_answer(error: OSError | None, backend: str) -> None:
+    """A server may end an answer only when its queue of body messages has been taken; its error comes as it is."""
+    line = Line(pieces(*[b"x" * 10_000] * 90, more=True), never)
+
+    async def send(message: Message) -> None:
+        await line.send(message)
+        if message["type"] != "http.response.body":
+            return
+        for _ in range(1000):  # more than enough, and a failing test ends, too
+            if line.messages:
+                await anyio.lowlevel.checkpoint()
+        if error is not None:
+            raise error
+
+    gate = gated(Probe(), carry_limit=1000, keep_limit=100_000, drain_limit=500_000)
+    with nullcontext() if error is None else pytest.raises(OSError, match=r"^the client has gone$"):
+        run(backend, gate, scope_of(content_type="text/plain"), line.receive, send)
+    assert line.status == 429
+    assert line.messages == []
 
 
 @pytest.mark.parametrize(

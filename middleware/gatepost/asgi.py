@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .asgi_body import Replay, begin, ours_at_once, peek, read_body
+from .asgi_body import Replay, begin, ours_at_once, peek, read_body, taking_the_rest
 from .effects import Claiming, Deliver, Draw, Drop, Effect, Fetch, Gone, Pass, PutBack, ReadBody, Refuse, Show, Verdict
 from .form import URLENCODED
 from .gate import Gate, make_gate
@@ -76,7 +76,7 @@ class GatepostMiddleware:
             if ours is None:
                 seen = await peek(receive, first, pending, gate.settings.read_timeout)
                 if seen.slow:
-                    return await self._refuse_slow(guard, scope, send)
+                    return await self._refuse_slow(guard, scope, receive, send)
                 receive, ours = Replay(seen.messages, receive), seen.ours
             elif first is not None:
                 receive = Replay([first], receive)
@@ -112,9 +112,9 @@ class GatepostMiddleware:
             steps.close()
         match verdict:
             case Show():
-                await _send(self._page.show(verdict, request), request, send)
+                await _send(self._page.show(verdict, request), request, receive, send)
             case Refuse():
-                await _send(self._page.refuse(verdict, request), request, send)
+                await _send(self._page.refuse(verdict, request), request, receive, send)
             case Pass():
                 await self.app({**request.raw, DELIVERED: True}, receive, send)
             case Deliver():
@@ -180,10 +180,11 @@ class GatepostMiddleware:
             send = _with_cookie(send, verdict.cookie)
         await self.app(scope, Replay([message], receive), send)
 
-    async def _refuse_slow(self, guard: Guard, scope: Scope, send: Send) -> None:
+    async def _refuse_slow(self, guard: Guard, scope: Scope, receive: Receive, send: Send) -> None:
         guard.refused(Reason.TOO_SLOW, self._clock(), "")
         request = request_of(scope)
-        await _send(self._page.refuse(Refuse(Reason.TOO_SLOW, 408, closing=True), request), request, send)
+        response = self._page.refuse(Refuse(Reason.TOO_SLOW, 408, closing=True), request)
+        await _send(response, request, receive, send)
 
 
 def request_of(scope: Scope) -> Request:
@@ -237,9 +238,13 @@ def _with_cookie(send: Send, cookie: str) -> Send:
     return send_with_cookie
 
 
-async def _send(response: Response, request: Request, send: Send) -> None:
+async def _send(response: Response, request: Request, receive: Receive, send: Send) -> None:
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.fields]
     if response.closing and request.raw.get("http_version", "1.1").startswith("1"):
         fields.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": response.status, "headers": fields})
-    await send({"type": "http.response.body", "body": response.body, "more_body": False})
+    last = {"type": "http.response.body", "body": response.body, "more_body": False}
+    if response.closing:
+        await taking_the_rest(receive, send, last)
+    else:
+        await send(last)

@@ -1,4 +1,4 @@
-"""Reading ASGI bodies: a look at the first bytes, a bounded read, and handing on what was read."""
+"""Reading ASGI bodies: a look at the first bytes, a bounded read, handing on what was read, letting go of a rest."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import asyncio
 import sys
 import types
 from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
-from starlette.types import Message, Receive
+import anyio.lowlevel
+from starlette.types import Message, Receive, Send
 
 from .effects import Body, Read
 from .form import PREFIX
@@ -181,6 +183,32 @@ async def read_body(receive: Receive, request: Request, cap: int, settings: Sett
     except BaseException:
         intake.end(Read.GONE)
         raise
+
+
+async def taking_the_rest(receive: Receive, send: Send, message: Message) -> None:
+    """Send the last message of an answer to a body that was left unread, and let go of what comes of it meanwhile.
+
+    Hypercorn tells the application of the answer's end through the queue that holds the body, and waits for room in it.
+    """
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_let_go, receive)
+        try:
+            await send(message)
+        except Exception as error:
+            failure = error  # raised in here, it would come out of the group as another
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _let_go(receive: Receive) -> None:
+    more = True
+    with suppress(Exception):
+        while more:
+            await anyio.lowlevel.checkpoint()  # an answer that was sent at once needs none of this
+            message = await receive()
+            more = message["type"] != "http.disconnect"
 
 
 async def _off_loop(size: int, function: Callable[..., _Result], *args: object) -> _Result:
