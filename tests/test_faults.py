@@ -137,6 +137,17 @@ def test_i13_withdrawn_claim_is_not_written(front: Front, store: Flaky, later: i
     assert store.claim(NONCE, later, None, 0) is Claim.SPENT
 
 
+def _click(front: Front, step: str, later: int, found: list[Claim | StoreError]) -> None:
+    """The second of two answers: what it is told."""
+    try:
+        if step == "delivered":
+            found.append(front.delivered(SUBMISSION, later))
+        else:
+            found.append(front.claim(OTHER, later, SUBMISSION, later))
+    except StoreError as error:
+        found.append(error)
+
+
 @pytest.mark.parametrize("step", ["delivered", "claim"])
 def test_i13_double_click_into_a_failing_store_is_not_told_a_lie(
     path: Path, clock: ManualClock, later: int, step: str
@@ -148,16 +159,7 @@ def test_i13_double_click_into_a_failing_store_is_not_told_a_lie(
     store.away = True
     found: list[Claim | StoreError] = []
 
-    def click() -> None:
-        try:
-            if step == "delivered":
-                found.append(front.delivered(SUBMISSION, later))
-            else:
-                found.append(front.claim(OTHER, later, SUBMISSION, later))
-        except StoreError as error:
-            found.append(error)
-
-    second = threading.Thread(target=click)
+    second = threading.Thread(target=_click, args=(front, step, later, found))
 
     def before_claim() -> None:
         if second.ident is None:
@@ -185,17 +187,8 @@ def test_i13_double_click_into_a_busy_store_is_not_told_a_lie(
     front = Front(options, store, lambda _: None)
     found: list[Claim | StoreError] = []
 
-    def click() -> None:
-        try:
-            if step == "delivered":
-                found.append(front.delivered(SUBMISSION, later))
-            else:
-                found.append(front.claim(OTHER, later, SUBMISSION, later))
-        except StoreError as error:
-            found.append(error)
-
     def before_claim() -> None:
-        second = threading.Thread(target=click)
+        second = threading.Thread(target=_click, args=(front, step, later, found))
         second.start()
         second.join(10)
         raise StoreBusyError("held by the test")

@@ -49,7 +49,7 @@ ENGAGED = Told(
 @pytest.fixture
 def noon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A zone that is two hours ahead."""
-    monkeypatch.setenv("TZ", "XXX-02:00")
+    monkeypatch.setenv("TZ", "EET-02:00")
     time.tzset()
     yield
     monkeypatch.undo()

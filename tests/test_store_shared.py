@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,15 @@ from test_store_contract import NONCE, SUBMISSION, StoreContract
 from twins import settings
 
 MINUTE = 60_000
+
+
+@contextmanager
+def _held(path: Path, how: str) -> Iterator[None]:
+    """The file as another process holds it meanwhile."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(f"BEGIN {how}")
+        yield
+        other.execute("COMMIT")
 
 
 class SharedContract(StoreContract):
@@ -237,12 +246,8 @@ class TestSqliteStore(SharedContract):
         store = store_of(store_timeout=0.05)
         store.close()
         path.unlink()
-        other = sqlite3.connect(path, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreBusyError):
+        with _held(path, "IMMEDIATE"), pytest.raises(StoreBusyError):
             store.claim(NONCE, now + MINUTE, None, 0)
-        other.execute("COMMIT")
-        other.close()
         assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
 
     def test_file_that_another_process_makes_meanwhile_is_no_others(
@@ -283,12 +288,8 @@ class TestSqliteStore(SharedContract):
         """While another process holds the file, a claim fails with an error, and works again afterwards."""
         store = store_of(store_timeout=0.05)
         store.identity()
-        other = sqlite3.connect(path, isolation_level=None)
-        other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StoreError):
+        with _held(path, "EXCLUSIVE"), pytest.raises(StoreError):
             store.claim(NONCE, now + MINUTE, None, 0)
-        other.execute("COMMIT")
-        other.close()
         assert store.claim(NONCE, now + MINUTE, None, 0) is Claim.NEW
 
     def test_i10_deleted_file_is_made_anew(self, store_of: Callable[..., Store], path: Path, now: int) -> None:

@@ -77,9 +77,7 @@ def _runs(period: int, count: int, sway: float) -> tuple[tuple[int, ...], tuple[
 
     :return: where each run begins, and the end of the last; by how many pixels each is moved to the left.
     """
-    # Adding and taking away makes ``int`` round to the nearest.
-    most = math.ceil(sway)
-    moves = [int(sway * math.sin(math.tau * row / period) + most + 0.5) - most for row in range(count)]
+    moves = [math.floor(sway * math.sin(math.tau * row / period) + 0.5) for row in range(count)]
     begins = [row for row in range(count) if not row or moves[row] != moves[row - 1]]
     return (*begins, count), tuple(moves[begin] for begin in begins)
 
