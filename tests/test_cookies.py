@@ -34,6 +34,7 @@ from gatepost.protocols import Headers
         (["lone"], {"lone": 1}, ""),
         (["=x"], {"": 1}, ""),
         (["\x1c=x"], {"\x1c": 1}, ""),  # a blank to some
+        (["\xc2\xa0=x"], {"\xc2\xa0": 1}, ""),  # one in UTF-8
         (["lone; a=1; =x"], {"": 2, "a": 1}, "a=1"),
         # Oddly spaced.
         (["  a = 1 ;b=2;; ;c"], {"a": 1, "": 1}, "a = 1"),
@@ -65,20 +66,34 @@ PARSERS: dict[str, Callable[[str], object]] = {
 }
 
 
+def _names(framework: str, text: str) -> set[str]:
+    """The names that a framework finds, as if all of them read UTF-8 and stripped blanks."""
+    found = PARSERS[framework](text)
+    assert isinstance(found, dict)
+    return {_decoded(name).strip() for name in found}
+
+
+def _decoded(name: str) -> str:
+    try:
+        return name.encode("latin-1").decode()
+    except UnicodeError:
+        return name
+
+
 @pytest.mark.parametrize("framework", PARSERS)
 def test_i3_frameworks_find_no_further_cookie(framework: str) -> None:
-    """However odd the fields are, no framework finds a name after the cut that it did not find in the first request."""
+    """However odd the fields are, no framework finds a name after the cut that the first request did not have.
 
-    def names(text: str) -> set[str]:
-        found = PARSERS[framework](text)
-        assert isinstance(found, dict)
-        return set(found)
+    It had those that any of them finds: Werkzeug passes over a cookie whose value is malformed, but it came.
+    """
 
     @settings(deadline=None)
     @example("\x1c=", "\x1c=a")
+    @example("\xc2\xa0=", "\xc2\xa0=a")
+    @example('a="', "a=")
     @given(raw_cookies, raw_cookies)
     def cut(first: str, second: str) -> None:
         left = cut_cookies(Headers([("cookie", second)]), Provenance.of(Headers([("cookie", first)])).cookies)
-        assert names(left) <= names(first)
+        assert _names(framework, left) <= set().union(*(_names(each, first) for each in PARSERS))
 
     cut()

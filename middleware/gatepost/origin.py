@@ -165,4 +165,9 @@ def cut_cookies(headers: Headers, allowed: tuple[tuple[str, int], ...]) -> str:
     pairs = cookie_pairs(headers)
     counts = Counter(name for name, _ in pairs)
     ceilings = dict(allowed)
-    return "; ".join(text for name, text in pairs if name.strip() and counts[name] <= ceilings.get(name, 0))
+    return "; ".join(text for name, text in pairs if not _blank(name) and counts[name] <= ceilings.get(name, 0))
+
+
+def _blank(name: str) -> bool:
+    """Whether a name of bytes is made of blanks, as Latin-1 or as UTF-8: frameworks read it as the one or the other."""
+    return not name.strip() or not name.encode("latin-1", "replace").decode("utf-8", "replace").strip()
