@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
-import anyio.lowlevel
 from starlette.types import Message, Receive, Send
 
 from .effects import Body, Read
@@ -27,6 +26,8 @@ _Result = TypeVar("_Result")
 _LARGE = 256 * KIB
 # Fifteen messages of a byte each are enough to know; some servers put empty ones between.
 _MOST_LOOKS = 64
+# Seconds: an answer that takes longer to send may wait for its request's body.
+_LONG = 1.0
 
 
 class Replay:
@@ -186,13 +187,33 @@ async def read_body(receive: Receive, request: Request, cap: int, settings: Sett
 
 
 async def taking_the_rest(receive: Receive, send: Send, message: Message) -> None:
-    """Send the last message of an answer to a body that was left unread, and let go of what comes of it meanwhile.
+    """Send the end of an answer to a body that was left unread. If that takes long, let go of what comes of the body.
 
     Hypercorn tells the application of the answer's end through the queue that holds the body, and waits for room in it.
     """
+    if not on_asyncio():
+        return await _taking_the_rest_in_a_group(receive, send, message)
+    # A group would end a turn of the loop after the sending. Then Granian may keep the connection open for the body.
+    loop = asyncio.get_running_loop()
+    tasks: list[asyncio.Task[None]] = []
+    timer = loop.call_later(_LONG, lambda: tasks.append(loop.create_task(_let_go(receive))))
+    try:
+        return await send(message)
+    finally:
+        timer.cancel()
+        for task in tasks:
+            task.cancel()
+
+
+async def _taking_the_rest_in_a_group(receive: Receive, send: Send, message: Message) -> None:
     failure: Exception | None = None
+
+    async def later() -> None:
+        await anyio.sleep(_LONG)
+        await _let_go(receive)
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_let_go, receive)
+        tasks.start_soon(later)
         try:
             await send(message)
         except Exception as error:
@@ -206,7 +227,6 @@ async def _let_go(receive: Receive) -> None:
     more = True
     with suppress(Exception):
         while more:
-            await anyio.lowlevel.checkpoint()  # an answer that was sent at once needs none of this
             message = await receive()
             more = message["type"] != "http.disconnect"
 
