@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
 import time
@@ -15,13 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatepost import Challenge, Media
+from gatepost import Challenge, Gate, Media
 from gatepost.budget import LONGEST_WAIT, Budget
 from gatepost.effects import Busy, Draw
 from gatepost.pool import Drawn, Pool
 from gatepost.testing import ManualClock
 from gatepost.threads import settled
 from twins import ANSWER, BROWSER, HOST, Reply, Twin
+from twins import settings as twin_settings
 
 TwinOf = Callable[..., Twin]
 
@@ -543,6 +545,27 @@ def test_thread_ends_in_calm_and_starts_again(bench_of: BenchOf) -> None:
         assert bench.pool.stock == 0
         assert bench.got()  # somebody asks, needed or not
         bench.clock.tick(10)
+
+
+def test_thread_ends_with_its_gate() -> None:
+    """A gate that nobody has any more takes its thread with it, even if its clock stands still under a flood."""
+    thread = flooded().pool._thread
+    assert thread is not None
+
+    def has_ended() -> bool:
+        gc.collect()  # for whoever looks at the wrong moment, the thread has the pool in hand
+        return not thread.is_alive()
+
+    until(has_ended)
+
+
+def flooded() -> Gate:
+    """A gate that challenges everyone, with a stock."""
+    gate = Gate(twin_settings(mode="always"))
+    gate.guards[0].meter.count(gate.settings.clock())
+    gate.pool.start(("known", 1, "en"))
+    until(lambda: gate.pool.stock > 0)
+    return gate
 
 
 def test_stock_is_drawn_ahead_and_bounded(bench_of: BenchOf) -> None:

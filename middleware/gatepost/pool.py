@@ -6,9 +6,9 @@ Strategy
     A submission has waited for one drawing, not for as many as its token is sent: after one, it is like a new one for
     a while, whatever address it comes from.
     What takes long counts for several drawings, so that the ceiling is one on processor time as well.
-    The thread starts when a rule nears its threshold, ends when nothing needs it, and starts again when asked,
-    after a fork too. It holds no lock while it draws. It is woken only for what it can do: a flood that wakes it for
-    every request takes more from the event loop by the switching than by the drawing.
+    The thread starts when a rule nears its threshold, ends when nothing needs it or its pool is gone, and starts
+    again when asked, after a fork too. It holds no lock while it draws. It is woken only for what it can do: a flood
+    that wakes it for every request takes more from the event loop by the switching than by the drawing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -132,7 +133,9 @@ class Pool:
             self._shelves[key] = _Shelf()
             self._wake.notify()
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="gatepost-pool", daemon=True)
+            self._thread = threading.Thread(
+                target=_run, args=(weakref.ref(self), self._wake), name="gatepost-pool", daemon=True
+            )
             self._thread.start()
 
     def take(self, order: Draw) -> Drawn | Future[Drawn]:
@@ -218,22 +221,6 @@ class Pool:
 
     # --- the thread ---
 
-    def _run(self) -> None:
-        looked = time.monotonic()
-        while True:
-            started = self._timer()
-            with self._wake:
-                task = self._next()
-                if task is None:
-                    self._wake.wait(self._rest())
-                    task = self._next()
-            if task is not None:
-                time.sleep(min(LONGEST_REST, _REST * self._draw(task, started)))
-            elif time.monotonic() - looked >= IDLE:
-                if not self._still_needed():
-                    return
-                looked = time.monotonic()
-
     def _rest(self) -> float:
         """Seconds until there can be something to do that nobody tells of. Called under the lock."""
         wanted = self._wanted()
@@ -292,6 +279,28 @@ class Pool:
             self._shelves = {}
             self._thread = None
             return False
+
+
+def _run(reference: weakref.ref[Pool], wake: threading.Condition) -> None:
+    """The thread: draws what is wanted until nothing needs it, or until its pool is gone."""
+    looked = time.monotonic()
+    while (pool := reference()) is not None:
+        started = pool._timer()
+        with wake:
+            task = pool._next()
+            if task is None:
+                rest = pool._rest()
+                del pool  # or it would be there for as long as the thread is
+                wake.wait(rest)
+                if (pool := reference()) is None:
+                    return
+                task = pool._next()
+        if task is not None:
+            time.sleep(min(LONGEST_REST, _REST * pool._draw(task, started)))
+        elif time.monotonic() - looked >= IDLE:
+            if not pool._still_needed():
+                return
+            looked = time.monotonic()
 
 
 def checked(drawn: Challenge) -> Challenge:
