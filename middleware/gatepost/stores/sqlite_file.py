@@ -168,7 +168,9 @@ class SqliteFile:
     def _connect(self, milliseconds: int) -> sqlite3.Connection:
         self.path = self._locate()
         inode = self._found()
-        connection = sqlite3.connect(self.path, milliseconds / 1000, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self.path, timeout=milliseconds / 1000, isolation_level=None, check_same_thread=False
+        )
         try:
             # Before anything is written: it may be the file of somebody else.
             known = self._known(connection)
