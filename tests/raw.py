@@ -93,12 +93,17 @@ async def never() -> Message:
 
 @dataclass
 class Line:
-    """The server's end of one ASGI request: gives messages, then what :attr:`then` does, and records what is sent."""
+    """The server's end of one ASGI request: gives messages, then what :attr:`then` does, and records what is sent.
+
+    With :attr:`stays` the client leaves when it has the answer.
+    """
 
     messages: list[Message] = field(default_factory=list)
     then: Receive | None = None
+    stays: bool = False
     sent: list[Message] = field(default_factory=list)
     taken: int = 0
+    answered_whole: anyio.Event = field(default_factory=anyio.Event)
 
     async def receive(self) -> Message:
         self.taken += 1
@@ -106,10 +111,14 @@ class Line:
             return self.messages.pop(0)
         if self.then is not None:
             return await self.then()
+        if self.stays:
+            await self.answered_whole.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         self.sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.answered_whole.set()
 
     @property
     def status(self) -> int:
@@ -136,7 +145,7 @@ def call(
 ) -> Line:
     """One request to its end.
 
-    :param options: ``jump`` of :func:`run`, ``then`` of :class:`Line`.
+    :param options: ``jump`` of :func:`run`, ``then`` and ``stays`` of :class:`Line`.
     """
     jump = options.pop("jump", False)
     line = Line([*messages], **options)

@@ -34,7 +34,7 @@ from gatepost import Settings
 from gatepost.asgi import GatepostMiddleware as AsgiGate
 from gatepost.testing import solve
 from gatepost.wsgi import GatepostMiddleware as WsgiGate
-from raw import call, call_wsgi, environ_of, never, pieces, scope_of
+from raw import call, call_wsgi, environ_of, pieces, scope_of
 from twins import ANSWER, HOST, settings
 
 BOUNDARY = "a-boundary-of-our-own"
@@ -79,7 +79,7 @@ class Site:
             return result.code, result.body
         scope = scope_of(content_type=content_type, method=method, path=path, raw_path=path.encode())
         scope["headers"] += fields
-        line = call(self.app, scope, pieces(body[:1000], body[1000:]), then=never)
+        line = call(self.app, scope, pieces(body[:1000], body[1000:]), stays=True)
         return line.status, line.body
 
 
