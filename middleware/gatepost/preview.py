@@ -140,7 +140,8 @@ def _own(place: str) -> Kind:
         sys.path.insert(0, os.getcwd())  # where the command runs, as with python -m
     try:
         kind = getattr(importlib.import_module(module), name)
-        fits = isinstance(kind, Kind) and not isinstance(kind, type)  # which may run code of the site's own, too
+        # Both may run code of the site's own.
+        fits = isinstance(kind, Kind) and not isinstance(kind, type) and isinstance(kind.name, str)
     except (Exception, SystemExit) as error:
         raise ValueError(f"kind: got {place!r}, which cannot be imported ({_why(error)}).") from error
     if not fits:
