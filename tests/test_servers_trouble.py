@@ -35,6 +35,9 @@ BEGINNINGS = {
     "answer": (URLENCODED, b"gatepost_token=" + b"x" * 5_000),
 }
 
+#: It says that it closes, and waits for the rest of the body first, on newer Pythons about every other time.
+KEEPS_OPEN = "granian-asgi"
+
 
 def begin(line: Connection, path: str, beginning: str, *fields: tuple[str, str]) -> None:
     """Send a head that promises :data:`LENGTH` bytes, and the first of them."""
@@ -119,8 +122,11 @@ def test_silent_client_gets_408(name: str, case: str, stopped_at_the_end: None) 
         script = stack.enter_context(server.connect())
         begin(script, "/impatient", "text", JSON, ("X-Case", case))
         for line in lines.values():
-            assert_too_slow(line.read_reply())
-            assert line.read_reply().status == 0
+            reply = line.read_reply()
+            assert_too_slow(reply)
+            assert reply.closes
+            if name != KEEPS_OPEN:
+                assert line.read_reply().status == 0
         reply = script.read_reply()
         assert (reply.status, reply.reason, reply.closes) == (429, "always", True)
     wait_until(lambda: server.seen(case)["left"] == len(lines) + 1, "all of them are done")
